@@ -2,4 +2,7 @@ module github.com/obc-onnx/obc
 
 go 1.26
 
-require google.golang.org/protobuf v1.36.12
+require (
+	github.com/goccy/go-yaml v1.19.2
+	google.golang.org/protobuf v1.36.12
+)

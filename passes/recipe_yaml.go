@@ -1,0 +1,99 @@
+package passes
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/obc-onnx/obc/internal/suggest"
+)
+
+// LoadRecipe reads a YAML recipe over DefaultRecipe. Unknown keys and values that cannot be are errors that name the file,
+// line and column and show the lines around it.
+func LoadRecipe(path string) (*Recipe, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("recipe: %w", err)
+	}
+	return ParseRecipe(path, data)
+}
+
+// ParseRecipe reads YAML text as LoadRecipe does; name stands for the file in errors.
+func ParseRecipe(name string, data []byte) (*Recipe, error) {
+	r := DefaultRecipe()
+	if len(strings.TrimSpace(string(data))) == 0 {
+		return nil, fmt.Errorf("%s: the recipe is empty: give at least one of sparsity, nm, weights, activations, target", name)
+	}
+	if err := yaml.UnmarshalWithOptions(data, r, yaml.Strict()); err != nil {
+		return nil, decodeError(name, err)
+	}
+	r.file, r.source = name, data
+	if err := r.Validate(); err != nil {
+		return nil, r.place(err)
+	}
+	return r, nil
+}
+
+// decodeError adds file, line and column, and the nearest key to an unknown one, to an error of the YAML library.
+func decodeError(name string, err error) error {
+	var y yaml.Error
+	if !errors.As(err, &y) || y.GetToken() == nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	tok := y.GetToken()
+	msg := y.GetMessage()
+	var unknown *yaml.UnknownFieldError
+	if errors.As(err, &unknown) {
+		msg = fmt.Sprintf("unknown key %q", tok.Value)
+		if near := suggest.Nearest(tok.Value, recipeKeys(), 1); len(near) > 0 {
+			msg += fmt.Sprintf("; did you mean %q?", near[0])
+		}
+	}
+	var printed string
+	if text := y.FormatError(false, true); strings.Contains(text, "\n") {
+		_, printed, _ = strings.Cut(text, "\n")
+	}
+	return fmt.Errorf("%s:%d:%d: %s\n%s", name, tok.Position.Line, tok.Position.Column, msg, printed)
+}
+
+// place adds file, line, column and excerpt to a *FieldError, when the recipe came from a file that holds the field.
+func (r *Recipe) place(err error) error {
+	var field *FieldError
+	if r.file == "" || !errors.As(err, &field) {
+		return err
+	}
+	name := r.file
+	file, perr := parser.ParseBytes(r.source, 0)
+	path, terr := yaml.PathString(field.Path)
+	if perr != nil || terr != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	node, ferr := path.FilterFile(file)
+	if ferr != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	pos := node.GetToken().Position
+	excerpt, _ := path.AnnotateSource(r.source, false)
+	return fmt.Errorf("%s:%d:%d: %w\n%s", name, pos.Line, pos.Column, err, excerpt)
+}
+
+// recipeKeys lists every key that a recipe can hold, at any depth.
+func recipeKeys() []string {
+	var keys []string
+	for _, t := range []reflect.Type{
+		reflect.TypeFor[Recipe](), reflect.TypeFor[Settings](), reflect.TypeFor[Weights](),
+		reflect.TypeFor[Activations](), reflect.TypeFor[Ends](), reflect.TypeFor[Rule](),
+	} {
+		for i := range t.NumField() {
+			if key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); key != "" {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
+}
