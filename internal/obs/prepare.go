@@ -1,0 +1,109 @@
+package obs
+
+import (
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// Prepared is a Hessian made ready for solving.
+type Prepared struct {
+	D       int
+	H       []float64 // D x D, as given: without damping
+	Hinv    []float64 // D x D, inverse of H with dead columns replaced and damping added; full, symmetric
+	Dead    []bool    // columns whose input is always zero (H_pp = 0): their weights become 0
+	Damping float64   // share of the mean diagonal in force, after raising
+	Raised  int       // how many times the damping had to be raised; report it when not 0
+}
+
+const (
+	// firstDamping is what a damping of 0 is raised to when H cannot be inverted.
+	firstDamping = 1e-6
+	// worstCondition is the condition estimate (1-norm) above which an inverse is not trusted in float64.
+	worstCondition = 1e13
+	// mostRaised bounds the number of tenfold raises.
+	mostRaised = 12
+)
+
+// Prepare replaces dead columns (H_pp = 0 becomes 1), adds damping * mean(diag H) to the diagonal and inverts through
+// Cholesky. A matrix that is not positive definite, or too badly conditioned, has its damping raised tenfold (0 is raised to 1e-6) until
+// it can be inverted; Damping and Raised tell. h is d x d, row-major, symmetric; it is kept, not changed.
+func Prepare(h []float64, d int, damping float64) (*Prepared, error) {
+	if d <= 0 || len(h) != d*d {
+		return nil, fmt.Errorf("Hessian has %d numbers, expected %d x %d", len(h), d, d)
+	}
+	if damping < 0 || math.IsNaN(damping) || math.IsInf(damping, 0) {
+		return nil, fmt.Errorf("damping is %v, expected a number >= 0", damping)
+	}
+	p := &Prepared{D: d, H: h, Dead: make([]bool, d), Damping: damping}
+	mean := 0.0
+	for i := range d {
+		v := h[i*d+i]
+		if v < 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+			return nil, fmt.Errorf("Hessian diagonal %d is %v, expected a finite number >= 0: the calibration data has NaN or Inf", i, v)
+		}
+		mean += v / float64(d)
+	}
+	for ; ; p.Raised++ {
+		if p.Raised > mostRaised {
+			return nil, fmt.Errorf("Hessian (%d x %d) cannot be inverted even with damping %v of its mean diagonal: check the calibration data", d, d, p.Damping)
+		}
+		if p.invert(mean) {
+			return p, nil
+		}
+		p.Damping = max(p.Damping*10, firstDamping)
+	}
+}
+
+// invert sets Hinv = (H + dead + damping*mean*I)^-1 and tells whether it worked.
+func (p *Prepared) invert(mean float64) bool {
+	d := p.D
+	a := append([]float64(nil), p.H...)
+	for i := range d {
+		p.Dead[i] = a[i*d+i] == 0
+		if p.Dead[i] {
+			for j := range d {
+				a[i*d+j], a[j*d+i] = 0, 0
+			}
+			a[i*d+i] = 1
+		}
+		a[i*d+i] += p.Damping * mean
+	}
+	var chol mat.Cholesky
+	if !chol.Factorize(mat.NewSymDense(d, a)) || !(chol.Cond() < worstCondition) {
+		return false
+	}
+	var inv mat.SymDense
+	if err := chol.InverseTo(&inv); err != nil {
+		return false
+	}
+	raw := inv.RawSymmetric()
+	p.Hinv = make([]float64, d*d)
+	for i := range d {
+		for j := i; j < d; j++ {
+			v := raw.Data[i*raw.Stride+j]
+			p.Hinv[i*d+j], p.Hinv[j*d+i] = v, v
+		}
+	}
+	return true
+}
+
+// start is row r of w with dead columns at zero: where every method begins.
+func (p *Prepared) start(w Matrix, r int, dst []float32) {
+	copy(dst, w.Row(r))
+	for i, dead := range p.Dead {
+		if dead {
+			dst[i] = 0
+		}
+	}
+}
+
+// clean is w with the weights of dead columns at zero.
+func (p *Prepared) clean(w Matrix) Matrix {
+	out := NewMatrix(w.Rows, w.Cols)
+	for r := range w.Rows {
+		p.start(w, r, out.Row(r))
+	}
+	return out
+}
