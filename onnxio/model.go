@@ -1,9 +1,13 @@
 package onnxio
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,11 +19,14 @@ type Model struct {
 	Proto *onnxpb.ModelProto
 	Path  string // the file it was loaded from; empty when decoded from memory
 	name  string // for messages
+
+	files     *store // external data; nil when decoded from memory
+	originals map[*onnxpb.NodeProto]original
 }
 
-// Load reads the model file at path.
+// Load reads the model file at path and checks it (see Check). External data is found beside it and mapped when it is needed.
 func Load(path string) (*Model, error) {
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -28,59 +35,79 @@ func Load(path string) (*Model, error) {
 		return nil, err
 	}
 	m.Path = path
+	m.files = &store{dir: filepath.Dir(path), users: 1}
+	if err := m.Check(); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
 	return m, nil
+}
+
+// readFile reads a file of at most the size of a protobuf message; it tells folders and devices apart.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: no such file: %w", path, fs.ErrNotExist)
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		inside, _ := filepath.Glob(filepath.Join(path, "*.onnx"))
+		return nil, fmt.Errorf("%s: is a folder (with %d .onnx files in it): give the file itself", path, len(inside))
+	case info.Mode()&fs.ModeDevice != 0:
+		return nil, fmt.Errorf("%s: is a device, not a file", path)
+	case info.Size() > maxMessage:
+		return nil, fmt.Errorf("%s: %d bytes are more than an ONNX file can have (%d); larger models keep their weights in external data", path, info.Size(), maxMessage)
+	}
+	return os.ReadFile(path)
 }
 
 // Decode reads a model from memory; name stands for it in messages. The model keeps no reference to data.
 func Decode(name string, data []byte) (*Model, error) {
-	m := &Model{Proto: new(onnxpb.ModelProto), name: name}
-	if err := (proto.UnmarshalOptions{AllowPartial: true}).Unmarshal(data, m.Proto); err != nil {
-		return nil, fmt.Errorf("%s: not a readable ONNX model: %w", name, err)
+	m := &Model{Proto: new(onnxpb.ModelProto), name: name, originals: map[*onnxpb.NodeProto]original{}}
+	if err := unmarshal(data, m.Proto); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	keepOriginals(m.Proto.ProtoReflect(), data, m.originals)
 	return m, nil
+}
+
+// unmarshal decodes p after a look at the wire format, so that messages are clear and a small file cannot ask for much memory.
+func unmarshal(data []byte, p proto.Message) error {
+	err := scanModel(p.ProtoReflect().Descriptor(), data)
+	if err == nil {
+		err = proto.UnmarshalOptions{AllowPartial: true, RecursionLimit: maxDepth + 10}.Unmarshal(data, p)
+	}
+	model, ok := p.(*onnxpb.ModelProto)
+	if err == nil && (!ok || model.Graph != nil) {
+		return nil
+	}
+	if known := foreign(data); known != nil {
+		return known
+	}
+	if err == nil {
+		err = errors.New(": there is no graph in it")
+	}
+	what := strings.TrimSuffix(strings.ToLower(string(p.ProtoReflect().Descriptor().Name())), "proto")
+	return fmt.Errorf("not an ONNX %s, or cut short or damaged: %s%w", what, what, err)
 }
 
 // New wraps a message that was built in memory; name stands for it in messages.
 func New(name string, p *onnxpb.ModelProto) *Model { return &Model{Proto: p, name: name} }
 
 // Close releases what the model holds open. Tensors that are views of external data must not be used afterwards.
-func (m *Model) Close() error { return nil }
+func (m *Model) Close() error {
+	err := m.files.release()
+	m.files = nil
+	return err
+}
 
 // Name is the file's path, or the name that Decode was given.
 func (m *Model) Name() string { return m.name }
 
-// Encode is the model as the bytes of a file.
-func (m *Model) Encode() ([]byte, error) {
-	return proto.MarshalOptions{AllowPartial: true, Deterministic: true}.Marshal(m.Proto)
-}
-
-// SaveOptions says how Save writes a model.
-type SaveOptions struct{}
-
-// Save writes the model to path: to a temporary file beside it first, which then takes its place.
-func (m *Model) Save(path string, _ SaveOptions) error {
-	data, err := m.Encode()
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".obc-*.onnx")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails once renamed
-	_, err = f.Write(data)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
-}
-
-// Clone is a deep copy of the model.
+// Clone is a deep copy of the model. Both share the external data files, which stay open until both are closed.
 func (m *Model) Clone() *Model {
-	return &Model{Proto: proto.Clone(m.Proto).(*onnxpb.ModelProto), Path: m.Path, name: m.name}
+	p := proto.Clone(m.Proto).(*onnxpb.ModelProto)
+	return &Model{Proto: p, Path: m.Path, name: m.name, files: m.files.share(), originals: cloneOriginals(m.originals, m.Proto, p)}
 }
 
 // Opset is the version of the operator set domain ("" and "ai.onnx" are the default one) that the model imports, 0 if none.
@@ -111,28 +138,17 @@ func (m *Model) Tensor(p *onnxpb.TensorProto) (*Tensor, error) {
 }
 
 func (m *Model) tensor(p *onnxpb.TensorProto) (*Tensor, error) {
-	t := &Tensor{Type: DataType(p.GetDataType()), Shape: make([]int, len(p.Dims))}
-	if !t.Type.Valid() {
-		return nil, fmt.Errorf("element type %d is not one of IR version 14", p.GetDataType())
+	t, n, err := m.layout(p)
+	if err != nil {
+		return nil, err
 	}
-	if p.Segment != nil {
-		return nil, fmt.Errorf("is one segment of a larger tensor, which is not supported")
-	}
-	n := product(p.Dims)
-	if n < 0 || n > maxElements {
-		return nil, fmt.Errorf("impossible shape %v", p.Dims)
-	}
-	for i, d := range p.Dims {
-		t.Shape[i] = int(d)
-	}
-	var err error
 	switch {
-	case p.GetDataLocation() == onnxpb.TensorProto_EXTERNAL:
+	case isExternal(p):
 		var raw []byte
-		if raw, err = m.external(p); err == nil {
+		if raw, err = m.external(p, rawLen(t.Type, n)); err == nil {
 			t.Data, err = fromRaw(t.Type, n, raw)
 		}
-	case p.RawData != nil:
+	case isRaw(p):
 		t.Data, err = fromRaw(t.Type, n, p.RawData)
 	default:
 		t.Data, err = fromTyped(p, t.Type, n)
@@ -143,24 +159,68 @@ func (m *Model) tensor(p *onnxpb.TensorProto) (*Tensor, error) {
 	return t, nil
 }
 
+func isExternal(p *onnxpb.TensorProto) bool {
+	return p.GetDataLocation() == onnxpb.TensorProto_EXTERNAL
+}
+
+// isRaw reports whether the elements are in raw_data. A writer may leave it empty beside a typed field.
+func isRaw(p *onnxpb.TensorProto) bool {
+	return len(p.RawData) > 0 || p.RawData != nil && slices.Contains(p.Dims, 0)
+}
+
+// layout checks all of p but its elements: type, shape, and that there is as much data as they need. It returns the tensor
+// still without data, and the number of elements.
+func (m *Model) layout(p *onnxpb.TensorProto) (*Tensor, int, error) {
+	t := &Tensor{Type: DataType(p.GetDataType())}
+	n := product(p.GetDims())
+	switch {
+	case !t.Type.Valid():
+		return nil, 0, fmt.Errorf("data_type %d is no element type of IR version 14", p.GetDataType())
+	case p.Segment != nil:
+		return nil, 0, errors.New("is one segment of a larger tensor, which is not supported")
+	case n < 0 || n > maxElements:
+		return nil, 0, fmt.Errorf("shape %v has a negative dimension or is larger than memory can be", p.Dims)
+	case t.Type == String && (isExternal(p) || isRaw(p)):
+		return nil, 0, errors.New("strings outside of string_data")
+	}
+	size, field, have := rawLen(t.Type, n), "raw_data", len(p.RawData)
+	switch {
+	case isExternal(p) && m.files != nil:
+		if _, _, err := m.externalFile(p, size); err != nil {
+			return nil, 0, err
+		}
+	case isExternal(p):
+	case isRaw(p):
+		if have != size {
+			return nil, 0, fmt.Errorf("%d bytes in raw_data, but %v%v needs %d", have, t.Type, p.Dims, size)
+		}
+	default:
+		var want int
+		if field, have, want = typedCount(p, t.Type, n); have != want {
+			return nil, 0, fmt.Errorf("%d values in %s, but %v%v needs %d", have, field, t.Type, p.Dims, want)
+		}
+	}
+	t.Shape = make([]int, len(p.Dims))
+	for i, d := range p.Dims {
+		t.Shape[i] = int(d)
+	}
+	return t, n, nil
+}
+
 // maxElements keeps sizes in bytes and bits of any element type within an int.
 const maxElements = int(^uint(0)>>1) / 128
 
 // LoadTensorPB reads a tensor file such as test_data_set_0/input_0.pb.
 func LoadTensorPB(path string) (t *Tensor, name string, err error) {
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if err != nil {
 		return nil, "", err
 	}
 	p := new(onnxpb.TensorProto)
-	if err := proto.Unmarshal(data, p); err != nil {
-		return nil, "", fmt.Errorf("%s: not a readable tensor file: %w", path, err)
+	if err := unmarshal(data, p); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", path, err)
 	}
 	m := &Model{Path: path, name: path}
 	t, err = m.Tensor(p)
 	return t, p.GetName(), err
-}
-
-func (m *Model) external(p *onnxpb.TensorProto) ([]byte, error) {
-	return nil, fmt.Errorf("external data is not mapped yet")
 }

@@ -8,50 +8,62 @@ import (
 	"github.com/obc-onnx/obc/onnxio/onnxpb"
 )
 
-// fromTyped reads the n elements of type t from the typed field of p that holds them. Float32, Float64, Int32 and Int64 are
-// the field itself; the other types are converted.
+// typedCount says which field of p holds elements of type t, how many values are there, and how many n elements need. The
+// 4- and 2-bit types lie in packed bytes, one to a value; complex numbers are two values.
+func typedCount(p *onnxpb.TensorProto, t DataType, n int) (field string, have, want int) {
+	switch t {
+	case Float32:
+		return "float_data", len(p.FloatData), n
+	case Complex64:
+		return "float_data", len(p.FloatData), 2 * n
+	case Float64:
+		return "double_data", len(p.DoubleData), n
+	case Complex128:
+		return "double_data", len(p.DoubleData), 2 * n
+	case Int64:
+		return "int64_data", len(p.Int64Data), n
+	case Uint64, Uint32:
+		return "uint64_data", len(p.Uint64Data), n
+	case String:
+		return "string_data", len(p.StringData), n
+	case Int4, Uint4, Float4E2M1, Int2, Uint2:
+		return "int32_data", len(p.Int32Data), rawLen(t, n)
+	}
+	return "int32_data", len(p.Int32Data), n
+}
+
+// fromTyped reads the n elements of type t, whose count has been checked, from the typed field of p that holds them. Those
+// that the field holds as they are share its memory.
 func fromTyped(p *onnxpb.TensorProto, t DataType, n int) (any, error) {
 	switch t {
 	case Float32:
-		return p.FloatData, checkCount("float_data", len(p.FloatData), n)
+		return p.FloatData, nil
 	case Float64:
-		return p.DoubleData, checkCount("double_data", len(p.DoubleData), n)
+		return p.DoubleData, nil
 	case Int64:
-		return p.Int64Data, checkCount("int64_data", len(p.Int64Data), n)
+		return p.Int64Data, nil
 	case Int32:
-		return p.Int32Data, checkCount("int32_data", len(p.Int32Data), n)
+		return p.Int32Data, nil
 	case Uint64:
-		return p.Uint64Data, checkCount("uint64_data", len(p.Uint64Data), n)
+		return p.Uint64Data, nil
 	case Uint32:
-		return uint32Data(p.Uint64Data, n)
+		return uint32Data(p.Uint64Data)
 	case String:
-		return stringData(p.StringData, n)
-	case Complex64:
-		if err := checkCount("float_data", len(p.FloatData), 2*n); err != nil || n == 0 {
-			return []complex64{}, err
+		out := make([]string, n)
+		for i, b := range p.StringData {
+			out[i] = string(b)
 		}
+		return out, nil
+	case Complex64:
 		return unsafe.Slice((*complex64)(unsafe.Pointer(unsafe.SliceData(p.FloatData))), n), nil
 	case Complex128:
-		if err := checkCount("double_data", len(p.DoubleData), 2*n); err != nil || n == 0 {
-			return []complex128{}, err
-		}
 		return unsafe.Slice((*complex128)(unsafe.Pointer(unsafe.SliceData(p.DoubleData))), n), nil
 	}
 	return smallData(p.Int32Data, t, n)
 }
 
-func checkCount(field string, got, want int) error {
-	if got != want {
-		return fmt.Errorf("%d values in %s, but its shape needs %d", got, field, want)
-	}
-	return nil
-}
-
-func uint32Data(data []uint64, n int) ([]uint32, error) {
-	if err := checkCount("uint64_data", len(data), n); err != nil {
-		return nil, err
-	}
-	out := make([]uint32, n)
+func uint32Data(data []uint64) ([]uint32, error) {
+	out := make([]uint32, len(data))
 	for i, v := range data {
 		if v > math.MaxUint32 {
 			return nil, fmt.Errorf("uint64_data[%d] = %d does not fit in uint32", i, v)
@@ -61,28 +73,13 @@ func uint32Data(data []uint64, n int) ([]uint32, error) {
 	return out, nil
 }
 
-func stringData(data [][]byte, n int) ([]string, error) {
-	if err := checkCount("string_data", len(data), n); err != nil {
-		return nil, err
-	}
-	out := make([]string, n)
-	for i, b := range data {
-		out[i] = string(b)
-	}
-	return out, nil
-}
-
 // smallData reads the types of up to 16 bits, which lie in int32_data: one value an element, except that the 4- and 2-bit
 // types are packed to bytes first. Bit patterns (floats, packed bytes) may come sign-extended, as some writers leave them.
 func smallData(data []int32, t DataType, n int) (any, error) {
-	want, bits := n, t.Bits()
+	bits := t.Bits()
 	packed := bits == 4 || bits == 2
 	if packed {
-		want = rawLen(t, n)
 		bits = 8
-	}
-	if err := checkCount("int32_data", len(data), want); err != nil {
-		return nil, err
 	}
 	lo, hi := int32(0), int32(1)<<bits-1
 	switch {
