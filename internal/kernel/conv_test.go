@@ -1,0 +1,134 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// naiveConv convolves one image in float64; size is the sum of absolute products.
+func naiveConv(s ConvShape, x, w, bias []float32) (y, size []float64) {
+	s = s.normal()
+	oh, ow := s.OutH(), s.OutW()
+	y, size = make([]float64, s.OutC*oh*ow), make([]float64, s.OutC*oh*ow)
+	ic := s.InC / s.Groups
+	for o := range y {
+		oc, i, j := o/(oh*ow), o/ow%oh, o%ow
+		y[o], size[o] = float64(bias[oc]), math.Abs(float64(bias[oc]))
+		for c := range ic {
+			for p := range s.KH {
+				for q := range s.KW {
+					h, v := i*s.StrideH+p*s.DilationH-s.PadTop, j*s.StrideW+q*s.DilationW-s.PadLeft
+					if h < 0 || h >= s.H || v < 0 || v >= s.W {
+						continue
+					}
+					in := x[((oc/(s.OutC/s.Groups)*ic+c)*s.H+h)*s.W+v]
+					f := w[((oc*ic+c)*s.KH+p)*s.KW+q]
+					y[o] += float64(in) * float64(f)
+					size[o] += math.Abs(float64(in) * float64(f))
+				}
+			}
+		}
+	}
+	return y, size
+}
+
+func square(inC, outC, groups, size, k, stride, dilation, pad int) ConvShape {
+	return ConvShape{inC, outC, groups, size, size + 3, k, k, stride, stride, dilation, dilation, pad, pad, pad, pad}
+}
+
+var convCases = []ConvShape{
+	square(1, 1, 1, 1, 1, 1, 1, 0),
+	square(3, 5, 1, 9, 3, 1, 1, 1),
+	square(3, 20, 1, 20, 3, 2, 1, 1),
+	square(8, 7, 1, 7, 1, 1, 1, 0),
+	square(8, 7, 1, 7, 1, 2, 1, 0),
+	square(8, 12, 4, 6, 3, 1, 2, 2),
+	square(40, 16, 1, 5, 3, 1, 1, 1),
+	square(6, 6, 2, 33, 5, 3, 1, 2),
+	square(2, 2, 1, 4, 3, 1, 1, -1),
+	square(2, 2, 1, 2, 3, 1, 1, 0), // does not fit: empty
+	{InC: 4, OutC: 6, H: 1, W: 50, KH: 1, KW: 7, PadLeft: 3, PadRight: 3},
+	{InC: 2, OutC: 3, H: 30, W: 1, KH: 3, KW: 1, PadTop: 2, StrideH: 2},
+	{InC: 2, OutC: 3, H: 8, W: 8, KH: 2, KW: 3, PadTop: 1, PadRight: 2},
+}
+
+func TestConv(t *testing.T) {
+	everyForm(t, func(t *testing.T) {
+		r := newRand()
+		for _, s := range convCases {
+			checkConv(t, r, s, func(s ConvShape, n int, x, w, y []float32, e *Epilogue, threads int) {
+				g := s.normal().Groups
+				k := s.InC / g * s.KH * s.KW
+				PackConv(g, s.OutC, k, w).Run(s, n, x, y, e, threads)
+			})
+		}
+	})
+}
+
+func TestDepthwise(t *testing.T) {
+	everyForm(t, func(t *testing.T) {
+		r := newRand()
+		for _, k := range []int{1, 3, 5, 7} {
+			for _, stride := range []int{1, 2, 3} {
+				for _, size := range []int{k, 7, 14, 17, 30} {
+					for _, mult := range []int{1, 2} {
+						checkConv(t, r, square(3, 3*mult, 3, size, k, stride, 1+size%2, k/2), Depthwise)
+					}
+				}
+			}
+		}
+	})
+}
+
+// checkConv compares run with the definition on three images, with bias and limits, and one thread with two.
+func checkConv(t *testing.T, r *rand.Rand, s ConvShape, run func(ConvShape, int, []float32, []float32, []float32, *Epilogue, int)) {
+	t.Helper()
+	const images = 3
+	in, out := s.InC*s.H*s.W, s.OutC*s.OutH()*s.OutW()
+	x, bias := random(r, images*in), random(r, s.OutC)
+	w := random(r, s.OutC*s.InC/s.normal().Groups*s.KH*s.KW)
+	y, one := make([]float32, images*out), make([]float32, images*out)
+	e := &Epilogue{Row: bias, Lo: -1, Hi: 6}
+	run(s, images, x, w, y, e, 2)
+	run(s, images, x, w, one, e, 1)
+	name := fmt.Sprintf("%+v", s)
+	sameBits(t, name, y, one)
+	for i := range images {
+		want, size := naiveConv(s, x[i*in:(i+1)*in], w, bias)
+		for j, v := range want {
+			near(t, name, j, float64(y[i*out+j]), min(6, max(-1, v)), 1e-6*(size[j]+1))
+		}
+	}
+}
+
+func BenchmarkConv(b *testing.B) {
+	r := newRand()
+	for _, s := range []ConvShape{square(64, 64, 1, 56, 3, 1, 1, 1), square(256, 256, 1, 14, 3, 1, 1, 1), square(64, 128, 1, 56, 3, 2, 1, 1), square(192, 32, 1, 28, 1, 1, 1, 0)} {
+		k := s.InC * s.KH * s.KW
+		c := PackConv(1, s.OutC, k, random(r, s.OutC*k))
+		out := s.OutC * s.OutH() * s.OutW()
+		x, y := random(r, s.InC*s.H*s.W), make([]float32, out)
+		b.Run(fmt.Sprintf("%dx%dx%d-k%d-s%d-%d", s.InC, s.H, s.W, s.KH, s.StrideH, s.OutC), func(b *testing.B) {
+			for b.Loop() {
+				c.Run(s, 1, x, y, nil, 1)
+			}
+			b.ReportMetric(2*float64(out*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+		})
+	}
+}
+
+func BenchmarkDepthwise(b *testing.B) {
+	r := newRand()
+	for _, s := range []ConvShape{square(96, 96, 96, 112, 3, 2, 1, 1), square(144, 144, 144, 56, 3, 1, 1, 1), square(240, 240, 240, 28, 5, 1, 1, 2), square(672, 672, 672, 14, 5, 1, 1, 2)} {
+		out := s.OutC * s.OutH() * s.OutW()
+		x, w, y := random(r, s.InC*s.H*s.W), random(r, s.InC*s.KH*s.KW), make([]float32, out)
+		b.Run(fmt.Sprintf("%dx%dx%d-k%d-s%d", s.InC, s.H, s.W, s.KH, s.StrideH), func(b *testing.B) {
+			for b.Loop() {
+				Depthwise(s, 1, x, w, y, nil, 1)
+			}
+			b.ReportMetric(2*float64(out*s.KH*s.KW)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+		})
+	}
+}

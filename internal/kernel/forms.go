@@ -1,0 +1,40 @@
+package kernel
+
+// forms is one implementation of every vector kernel. Slices have equal lengths unless a comment at the exported
+// function says otherwise; those functions check.
+type forms struct {
+	dot           func(x, y []float32) float32
+	axpy          func(alpha float32, x, y []float32)
+	scale         func(dst, x []float32, alpha, beta float32)
+	add, sub      func(dst, x, y []float32)
+	mul, div      func(dst, x, y []float32)
+	mulSub        func(dst, x, y []float32)
+	clip          func(dst, x []float32, lo, hi float32)
+	sum           func(x []float32) float32
+	largest       func(x []float32) float32
+	sumSquares    func(x []float32, mean float32) float32
+	exp, tanh     func(dst, x []float32)
+	erf, gelu     func(dst, x []float32)
+	sigmoid, silu func(dst, x []float32)
+	expSum        func(dst, x []float32, shift float32) float32
+	normalize     func(dst, x, gamma, beta []float32, mean, inv float32)
+	addWide       func(h []float64, x []float32)
+	transpose     func(dst []float32, ldd int, src []float32, lds, rows, cols int)
+	gather        func(dst []float32, ld, lanes int, src []float32, rows []int32, at [8]int32)
+	compact       func(dst, src []float32, keep []int32, from, to int)
+	panelStep     func(u []float32, ldu, t int, col, coef []float32, inv, c float32, diag, w []float32)
+	argminScore   func(w, diag, mask []float32) (int, float32)
+	quantScore    func(w, diag, mask, scale, zero []float32, maxq float32) (int, float32, int, float32)
+	depthwiseRow  func(dst, x []float32, ldx int, w []float32, kw, stride, dilation int, bias, lo, hi float32)
+}
+
+var generic = forms{
+	dot: dotGeneric, axpy: axpyGeneric, scale: scaleGeneric, add: addGeneric, sub: subGeneric, mul: mulGeneric, div: divGeneric,
+	mulSub: mulSubGeneric, clip: clipGeneric, sum: sumGeneric, largest: largestGeneric, sumSquares: sumSquaresGeneric,
+	exp: expGeneric, tanh: tanhGeneric, erf: erfGeneric, gelu: geluGeneric, sigmoid: sigmoidGeneric, silu: siluGeneric,
+	expSum: expSumGeneric, normalize: normalizeGeneric, addWide: addWideGeneric, transpose: transposeGeneric,
+	gather: gatherGeneric, compact: compactGeneric, panelStep: panelStepGeneric, argminScore: argminScoreGeneric, quantScore: quantScoreGeneric, depthwiseRow: depthwiseRowGeneric,
+}
+
+// active is the form in use.
+var active = formsOf(level)

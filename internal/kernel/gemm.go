@@ -1,0 +1,275 @@
+package kernel
+
+import "sync"
+
+// Sgemm computes C = alpha op(A) op(B) + beta C in float32, with op(A) m x k, op(B) k x n and C m x n. With transA the
+// slice a holds A^T (k x m), with transB b holds B^T (n x k). With beta = 0 C need not be initialised (NaN is overwritten). At
+// most threads goroutines work; one product of fewer than about 10^5 multiplications runs in the caller.
+func Sgemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int, threads int) {
+	g := product[float32]{t: tiling32(), m: m, n: n, k: k, alpha: alpha, beta: beta, c: c, ldc: ldc,
+		a: dense[float32]{a, lda, transA}, b: dense[float32]{b, ldb, transB}}
+	g.run(threads)
+}
+
+// Dgemm is Sgemm in float64.
+func Dgemm(transA, transB bool, m, n, k int, alpha float64, a []float64, lda int, b []float64, ldb int, beta float64, c []float64, ldc int, threads int) {
+	g := product[float64]{t: tiling64(), m: m, n: n, k: k, alpha: alpha, beta: beta, c: c, ldc: ldc,
+		a: dense[float64]{a, lda, transA}, b: dense[float64]{b, ldb, transB}}
+	g.run(threads)
+}
+
+// SgemmPackedB computes C = A B with B packed by PackB, then the epilogue (nil: none); A is m x k or, with transA, its transpose.
+func SgemmPackedB(transA bool, m int, a []float32, lda int, b *PackedB, c []float32, ldc int, e *Epilogue, threads int) {
+	g := product[float32]{t: b.t, m: m, n: b.N, k: b.K, alpha: 1, c: c, ldc: ldc,
+		a: dense[float32]{a, lda, transA}, packedB: b.data, e: e}
+	g.run(threads)
+}
+
+// SgemmPackedA computes C = A B with A packed by PackA, then the epilogue (nil: none); B is k x n or, with transB, its transpose.
+func SgemmPackedA(a *PackedA, transB bool, n int, b []float32, ldb int, c []float32, ldc int, e *Epilogue, threads int) {
+	g := product[float32]{t: a.t, m: a.M, n: n, k: a.K, alpha: 1, c: c, ldc: ldc,
+		packedA: a.data, b: dense[float32]{b, ldb, transB}, e: e}
+	g.run(threads)
+}
+
+// product is one matrix product being computed. Each operand is either dense, or packed beforehand, or (B only) an
+// image that is unfolded while it is packed.
+type product[T Float] struct {
+	t                *tiling[T]
+	m, n, k          int
+	alpha, beta      T
+	a, b             dense[T]
+	packedA, packedB []T
+	image            *unfold
+	c                []T
+	ldc              int
+	e                *Epilogue
+}
+
+// dense is a matrix in memory; with trans the slice holds its transpose.
+type dense[T Float] struct {
+	data  []T
+	ld    int
+	trans bool
+}
+
+// smallProduct is the number of multiplications below which a second goroutine costs more than it brings (2 us).
+const smallProduct = 1 << 17
+
+func (g *product[T]) run(threads int) {
+	if g.m <= 0 || g.n <= 0 {
+		return
+	}
+	if g.k <= 0 || g.alpha == 0 {
+		g.empty()
+		return
+	}
+	if g.vector(threads) {
+		return
+	}
+	if g.m*g.n*g.k < smallProduct {
+		threads = 1
+	}
+	if g.n/g.t.nr >= g.m/g.t.mr || g.n >= 64*threads {
+		parallelStep(threads, g.n, g.t.nr, func(lo, hi int) { g.region(0, g.m, lo, hi) })
+	} else {
+		parallelStep(threads, g.m, g.t.mr, func(lo, hi int) { g.region(lo, hi, 0, g.n) })
+	}
+}
+
+// empty computes C = beta C and the epilogue: there is no product to add.
+func (g *product[T]) empty() {
+	for i := range g.m {
+		scaleBy(g.c[i*g.ldc:i*g.ldc+g.n], g.beta)
+	}
+	g.finish()
+}
+
+// finish applies the epilogue to all of C.
+func (g *product[T]) finish() {
+	if g.e == nil {
+		return
+	}
+	var t tail
+	for i := range g.m {
+		g.e.at(&t, i, 0)
+		t.apply32(any(g.c[i*g.ldc:i*g.ldc+g.n]).([]float32), 0)
+	}
+}
+
+// scaleBy multiplies c by beta; zero overwrites whatever is there.
+func scaleBy[T Float](c []T, beta T) {
+	if beta == 0 {
+		clear(c)
+	} else if beta != 1 {
+		for i := range c {
+			c[i] *= beta
+		}
+	}
+}
+
+// scratch is the memory that one goroutine of a product works in.
+type scratch[T Float] struct {
+	a, b []T
+	tile []T
+	tail tail
+}
+
+var (
+	scratch32 = sync.Pool{New: func() any { return new(scratch[float32]) }}
+	scratch64 = sync.Pool{New: func() any { return new(scratch[float64]) }}
+)
+
+// borrow takes a scratch from the pool for T; giveBack returns it.
+func borrow[T Float]() *scratch[T] {
+	var zero T
+	if _, ok := any(zero).(float32); ok {
+		return scratch32.Get().(any).(*scratch[T])
+	}
+	return scratch64.Get().(any).(*scratch[T])
+}
+
+func (s *scratch[T]) giveBack() {
+	if _, ok := any(s).(*scratch[float32]); ok {
+		scratch32.Put(s)
+	} else {
+		scratch64.Put(s)
+	}
+}
+
+// grow returns s with length n, keeping no contents.
+func grow[T any](s *[]T, n int) []T {
+	if cap(*s) < n {
+		*s = make([]T, n)
+	}
+	return (*s)[:n]
+}
+
+// operand is a packed or directly read block: element (i, p) of A is at
+// data[i*rs+p*cs], row p of B at data[p*rs]; panels follow each other by step.
+type operand[T Float] struct {
+	data   []T
+	rs, cs int
+	step   int // elements from one panel of mr rows (nr columns) to the next
+	last   []T // a last panel narrower than nr, if it lies elsewhere, in rows of nr
+}
+
+// region computes rows [i0, i1) and columns [j0, j1) of C. Cuts between regions lie at multiples of mr and nr.
+func (g *product[T]) region(i0, i1, j0, j1 int) {
+	t, s := g.t, borrow[T]()
+	defer s.giveBack()
+	if g.beta != 0 && g.beta != 1 {
+		for i := i0; i < i1; i++ {
+			scaleBy(g.c[i*g.ldc+j0:i*g.ldc+j1], g.beta)
+		}
+	}
+	directA := g.alpha == 1 && j1-j0 <= 3*t.nr
+	directB := !g.b.trans && i1-i0 <= 4*t.mr
+	for jc := j0; jc < j1; jc += t.nc {
+		nb := min(t.nc, j1-jc)
+		for pc := 0; pc < g.k; pc += t.kc {
+			kb := min(t.kc, g.k-pc)
+			bv := g.blockB(s, directB, pc, kb, jc, nb)
+			for ic := i0; ic < i1; ic += t.mc {
+				mb := min(t.mc, i1-ic)
+				av := g.blockA(s, directA, pc, kb, ic, mb)
+				g.macro(s, av, bv, pc, kb, ic, mb, jc, nb)
+			}
+		}
+	}
+}
+
+// blockA returns rows [i, i+mb), columns [p, p+kb) of A for the micro-kernel.
+func (g *product[T]) blockA(s *scratch[T], direct bool, p, kb, i, mb int) operand[T] {
+	mr := g.t.mr
+	switch {
+	case g.packedA != nil:
+		return operand[T]{data: g.packedA[p*roundUp(g.m, mr)+i*kb:], rs: 1, cs: mr, step: mr * kb}
+	case direct && g.a.trans:
+		return operand[T]{data: g.a.data[p*g.a.ld+i:], rs: 1, cs: g.a.ld, step: mr}
+	case direct:
+		return operand[T]{data: g.a.data[i*g.a.ld+p:], rs: g.a.ld, cs: 1, step: mr * g.a.ld}
+	}
+	buf := grow(&s.a, roundUp(mb, mr)*kb+packSlack)
+	packPanels(buf, mr, g.a.data, g.a.ld, !g.a.trans, p, kb, i, mb, g.alpha)
+	return operand[T]{data: buf, rs: 1, cs: mr, step: mr * kb}
+}
+
+// blockB returns rows [p, p+kb), columns [j, j+nb) of B for the micro-kernel. With direct the full panels are read in
+// place and only what is left of the last one is packed, in s.b.
+func (g *product[T]) blockB(s *scratch[T], direct bool, p, kb, j, nb int) operand[T] {
+	nr := g.t.nr
+	if g.packedB != nil {
+		return operand[T]{data: g.packedB[p*roundUp(g.n, nr)+j*kb:], rs: nr, step: nr * kb}
+	}
+	if g.image != nil {
+		buf := grow(&s.b, roundUp(nb, nr)*kb)
+		g.image.pack(any(buf).([]float32), nr, p, kb, j, nb)
+		return operand[T]{data: buf, rs: nr, step: nr * kb}
+	}
+	if direct {
+		o := operand[T]{data: g.b.data[p*g.b.ld+j:], rs: g.b.ld, step: nr}
+		if rest := nb % nr; rest > 0 {
+			o.last = grow(&s.b, nr*kb+packSlack)
+			packPanels(o.last, nr, g.b.data, g.b.ld, false, p, kb, j+nb-rest, rest, 1)
+		}
+		return o
+	}
+	buf := grow(&s.b, roundUp(nb, nr)*kb+packSlack)
+	packPanels(buf, nr, g.b.data, g.b.ld, g.b.trans, p, kb, j, nb, 1)
+	return operand[T]{data: buf, rs: nr, step: nr * kb}
+}
+
+// macro multiplies one block of A by one block of B, tile by tile.
+func (g *product[T]) macro(s *scratch[T], a, b operand[T], p, kb, i0, mb, j0, nb int) {
+	t := g.t
+	acc := p > 0 || g.beta != 0
+	e := g.e
+	if p+kb < g.k {
+		e = nil
+	}
+	for j := 0; j < nb; j += t.nr {
+		cols := min(t.nr, nb-j)
+		bp, bs := b.data[j/t.nr*b.step:], b.rs
+		if cols < t.nr && b.last != nil {
+			bp, bs = b.last, t.nr
+		}
+		for i := 0; i < mb; i += t.mr {
+			rows := min(t.mr, mb-i)
+			ap, cp := a.data[i/t.mr*a.step:], g.c[(i0+i)*g.ldc+j0+j:]
+			if cols%t.vec != 0 {
+				g.edge(s, rows, cols, kb, ap, a.rs, a.cs, bp, bs, cp, acc, e, i0+i, j0+j)
+				continue
+			}
+			var tl *tail
+			if e != nil {
+				tl = &s.tail
+				e.at(tl, i0+i, j0+j)
+			}
+			t.micro(rows, cols, kb, ap, a.rs, a.cs, bp, bs, cp, g.ldc, acc, tl)
+		}
+	}
+}
+
+// edge computes a tile whose width is no multiple of the vector length in scratch and moves what is wanted to C.
+func (g *product[T]) edge(s *scratch[T], rows, cols, k int, a []T, rs, cs int, b []T, bs int, c []T, acc bool, e *Epilogue, i0, j0 int) {
+	t := g.t
+	tile := grow(&s.tile, t.mr*t.nr)
+	t.micro(rows, roundUp(cols, t.vec), k, a, rs, cs, b, bs, tile, t.nr, false, nil)
+	for i := range rows {
+		src, dst := tile[i*t.nr:i*t.nr+cols], c[i*g.ldc:i*g.ldc+cols]
+		if acc {
+			for j, v := range src {
+				dst[j] += v
+			}
+		} else {
+			copy(dst, src)
+		}
+		if e != nil {
+			e.at(&s.tail, i0+i, j0)
+			s.tail.apply32(any(dst).([]float32), 0)
+		}
+	}
+}
+
+func roundUp(n, to int) int { return (n + to - 1) / to * to }
