@@ -154,8 +154,8 @@ func SparseGPTUnstructured(ctx context.Context, w Matrix, p *Prepared, share flo
 	if err := checkShapes(w, p); err != nil {
 		return nil, err
 	}
-	if !(share >= 0 && share <= 1) {
-		return nil, fmt.Errorf("share of weights to remove is %v, expected 0 to 1", share)
+	if err := checkShare(share); err != nil {
+		return nil, err
 	}
 	f := newFixed(p, false)
 	out := NewMatrix(w.Rows, w.Cols)

@@ -14,8 +14,8 @@ func Unstructured(ctx context.Context, w Matrix, p *Prepared, share float64, o O
 // Blocks is Unstructured over blocks of c consecutive columns that become zero together: ceil(rows*(cols/c)*share) blocks
 // go. Trailing columns that do not fill a block are left alone.
 func Blocks(ctx context.Context, w Matrix, p *Prepared, c int, share float64, o Options) (*Result, error) {
-	if !(share >= 0 && share <= 1) {
-		return nil, fmt.Errorf("share of weights to remove is %v, expected 0 to 1", share)
+	if err := checkShare(share); err != nil {
+		return nil, err
 	}
 	t, err := NewTrace(ctx, w, p, c, o)
 	if err != nil {
@@ -38,14 +38,7 @@ func NM(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options) (*Resul
 		return nil, err
 	}
 	out := NewMatrix(w.Rows, w.Cols)
-	err := eachRow(ctx, w.Rows, o, func() struct{} { return struct{}{} }, func(_ struct{}, r int) error {
-		e := newPlain(w.Row(r), p)
-		e.nm(n, m)
-		for i, v := range e.w {
-			out.Row(r)[i] = float32(v)
-		}
-		return nil
-	})
+	err := solveRows(ctx, w, p, 1, o, func() rule { return &groups{n: n, m: m} }, func(e *engine, r int) { e.weights(out.Row(r)) })
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +48,13 @@ func NM(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options) (*Resul
 func checkNM(n, m int) error {
 	if n < 1 || m < 2 || n >= m {
 		return fmt.Errorf("%d:%d sparsity: expected N:M with 1 <= N < M, such as 2:4 (N of M weights are kept)", n, m)
+	}
+	return nil
+}
+
+func checkShare(share float64) error {
+	if !(share >= 0 && share <= 1) {
+		return fmt.Errorf("share of weights to remove is %v, expected 0 to 1", share)
 	}
 	return nil
 }

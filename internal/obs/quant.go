@@ -13,25 +13,11 @@ func Quantize(ctx context.Context, w Matrix, p *Prepared, g *Grid, mask []bool, 
 		return nil, err
 	}
 	out := NewMatrix(w.Rows, w.Cols)
-	err := eachRow(ctx, w.Rows, o, func() struct{} { return struct{}{} }, func(_ struct{}, r int) error {
-		e := newPlain(w.Row(r), p)
-		e.obq(g, r, maskRow(mask, r, w.Cols))
-		for i, v := range e.w {
-			out.Row(r)[i] = float32(v)
-		}
-		return nil
-	})
+	err := solveRows(ctx, w, p, 1, o, func() rule { return &rounding{g: g, mask: mask} }, func(e *engine, r int) { e.weights(out.Row(r)) })
 	if err != nil {
 		return nil, err
 	}
 	return quantized(w, out, p, g), nil
-}
-
-func maskRow(mask []bool, r, cols int) []bool {
-	if mask == nil {
-		return nil
-	}
-	return mask[r*cols : (r+1)*cols]
 }
 
 func checkQuantize(w Matrix, p *Prepared, g *Grid, mask []bool) error {

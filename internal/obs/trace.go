@@ -9,6 +9,9 @@ import (
 
 // Trace is the whole elimination of a layer: every row pruned step by step, cheapest block of C columns first, until
 // nothing is left. From it any sparsity of any row can be had.
+//
+// The weights after each step are kept when they fit into the memory limit ("less compute"); otherwise only order and costs are,
+// and Levels runs the rows once more ("less memory"). Both give the same weights.
 type Trace struct {
 	Rows, Cols, C int
 	Steps         int       // blocks a row: Cols / C
@@ -17,32 +20,91 @@ type Trace struct {
 	w             Matrix
 	p             *Prepared
 	o             Options
-	kept          []float32 // Rows x Steps x Cols
+	kept          []path // by row; nil in "less memory"
 }
+
+// path is the weights of a row after each step, those that are left, by position.
+type path struct {
+	w  []float32
+	at []place
+}
+
+// place tells where the weights after a step begin, how many they are, and the column of each.
+type place struct {
+	start int
+	cols  []int32
+}
+
+// mostC is the largest block: it must fit into a panel.
+const mostC = deepest
 
 // NewTrace eliminates every row of w completely. c = 1 is unstructured.
 func NewTrace(ctx context.Context, w Matrix, p *Prepared, c int, o Options) (*Trace, error) {
-	if c < 1 {
-		return nil, fmt.Errorf("block size is %d, expected at least 1", c)
+	if c < 1 || c > mostC {
+		return nil, fmt.Errorf("block size is %d, expected 1 to %d", c, mostC)
 	}
 	if err := checkShapes(w, p); err != nil {
 		return nil, err
 	}
 	steps := w.Cols / c
-	t := &Trace{Rows: w.Rows, Cols: w.Cols, C: c, Steps: steps, Cost: make([]float64, w.Rows*steps), Order: make([]int32, w.Rows*steps),
-		w: w, p: p, o: o, kept: make([]float32, w.Rows*steps*w.Cols)}
-	err := eachRow(ctx, w.Rows, o, func() struct{} { return struct{}{} }, func(_ struct{}, r int) error {
-		e, s := newPlain(w.Row(r), p), 0
-		e.trace(c, func(block int, cost float64) {
-			t.Cost[r*steps+s], t.Order[r*steps+s] = cost, int32(block)
-			for i, v := range e.w {
-				t.kept[(r*steps+s)*w.Cols+i] = float32(v)
+	t := &Trace{Rows: w.Rows, Cols: w.Cols, C: c, Steps: steps, Cost: make([]float64, w.Rows*steps), Order: make([]int32, w.Rows*steps), w: w, p: p, o: o}
+	if int64(w.Rows)*int64(steps)*int64(w.Cols+3*tile)*2 <= o.traceMemory() {
+		t.kept = make([]path, w.Rows)
+	}
+	err := t.rows(ctx, func(e *engine, row, step int) bool {
+		if t.kept != nil {
+			t.kept[row].keep(e)
+		}
+		return true
+	})
+	return t, err
+}
+
+// rows runs all rows, filling Cost and Order, and calls each after each step until it returns false.
+func (t *Trace) rows(ctx context.Context, each func(e *engine, row, step int) bool) error {
+	type worker struct {
+		e *engine
+		r rule
+		x []float32
+	}
+	base := newTiled(t.p, t.C)
+	fresh := func() *worker {
+		k := &worker{newEngine(base), unstructured{}, make([]float32, t.Cols)}
+		if t.C > 1 {
+			k.r = &blocks{c: t.C}
+		}
+		return k
+	}
+	return eachRow(ctx, t.Rows, t.o, fresh, func(k *worker, row int) error {
+		t.p.start(t.w, row, k.x)
+		i, sum := 0, 0.0
+		k.e.run(k.x, row, k.r, func(p int, cost float64) bool {
+			i, sum = i+1, sum+cost
+			if i%t.C != 0 {
+				return true
 			}
-			s++
+			s := i/t.C - 1
+			t.Cost[row*t.Steps+s], t.Order[row*t.Steps+s] = sum, k.e.at[p]/int32(t.C)
+			sum = 0
+			return each(k.e, row, s)
 		})
 		return nil
 	})
-	return t, err
+}
+
+// keep appends the weights of e as they are now.
+func (k *path) keep(e *engine) {
+	if k.w == nil {
+		k.w = make([]float32, 0, e.base.ld*(e.base.d/e.unit)/2)
+	}
+	p := place{start: len(k.w)}
+	if e.t == e.unit {
+		p.cols = append(p.cols, e.at[:e.n]...)
+	} else {
+		p.cols = k.at[len(k.at)-1].cols
+	}
+	k.at = append(k.at, p)
+	k.w = append(k.w, e.w[:e.n]...)
 }
 
 // Counts is how many blocks each row loses when ceil(Rows*Steps*share) steps are taken, those of least cost over all rows.
@@ -68,9 +130,11 @@ func (t *Trace) At(ctx context.Context, counts []int) (Matrix, error) {
 	return ms[0], nil
 }
 
-// Levels is At for several levels at once: the way to fill a level database, since a trace that did not fit into memory is run again only once.
+// Levels is At for several levels at once: the way to fill a level database, since rows whose trace was not kept run again
+// only once.
 func (t *Trace) Levels(ctx context.Context, counts [][]int) ([]Matrix, error) {
 	out := make([]Matrix, len(counts))
+	most := make([]int, t.Rows)
 	for l, cs := range counts {
 		if len(cs) != t.Rows {
 			return nil, fmt.Errorf("level %d has counts for %d rows, expected %d", l, len(cs), t.Rows)
@@ -80,12 +144,34 @@ func (t *Trace) Levels(ctx context.Context, counts [][]int) ([]Matrix, error) {
 			if n < 0 || n > t.Steps {
 				return nil, fmt.Errorf("level %d removes %d blocks of row %d, expected 0 to %d", l, n, r, t.Steps)
 			}
+			most[r] = max(most[r], n)
 			if n == 0 {
 				t.p.start(t.w, r, out[l].Row(r))
-				continue
+			} else if t.kept != nil {
+				t.kept[r].at[n-1].weights(t, r, n, t.kept[r].w, out[l].Row(r))
 			}
-			copy(out[l].Row(r), t.kept[(r*t.Steps+n-1)*t.Cols:])
 		}
 	}
-	return out, ctx.Err()
+	if t.kept != nil {
+		return out, ctx.Err()
+	}
+	err := t.rows(ctx, func(e *engine, row, step int) bool {
+		for l, cs := range counts {
+			if cs[row] == step+1 {
+				e.weights(out[l].Row(row))
+			}
+		}
+		return step+1 < most[row]
+	})
+	return out, err
+}
+
+// weights writes row r after n steps to dst.
+func (p place) weights(t *Trace, r, n int, w, dst []float32) {
+	for i, c := range p.cols {
+		dst[c] = w[p.start+i]
+	}
+	for _, b := range t.Order[r*t.Steps : r*t.Steps+n] {
+		clear(dst[int(b)*t.C : (int(b)+1)*t.C])
+	}
 }

@@ -1,0 +1,308 @@
+package obs
+
+import (
+	"context"
+	"math"
+
+	"github.com/obc-onnx/obc/internal/kernel"
+)
+
+const (
+	tile = kernel.Tile
+	// deepest is the most columns that a panel holds.
+	deepest = 64
+)
+
+var inf = float32(math.Inf(1))
+
+// depthFor is how many columns are eliminated before the matrix of n columns is updated: the step over the panel costs
+// n*depth/2 multiply-adds, the update reads and writes n^2/2 numbers every depth steps.
+func depthFor(n int) int {
+	switch {
+	case n < 192:
+		return 16
+	case n < 640:
+		return 32
+	}
+	return deepest
+}
+
+// rule is what tells one method from another: which column goes next and what value it takes.
+type rule interface {
+	// start begins a row; the engine has been reset. Columns that may not be chosen get e.pen = +Inf.
+	start(e *engine, row int)
+	// choose is the position of the next column and the value it takes; -1 ends the row.
+	choose(e *engine) (p int, value float32)
+	// eliminated follows the elimination of the column at position p; it is panel column e.t-1.
+	eliminated(e *engine, p int)
+	// moved tells that the column at position from is now at position to.
+	moved(to, from int)
+}
+
+// engine eliminates the columns of one row after the other by a pivoted Cholesky factorisation of the inverse Hessian. With
+// A = Hinv over the surviving columns at the start of a panel and U the columns eliminated since, column p is now
+//
+//	a = A[:,p] - U U[p,:]^T;   u = a/sqrt(a_p);   w -= u (w_p - value)/sqrt(a_p);   diag -= u^2
+//
+// and every depthFor(n) columns A -= U U^T, in tiles of its lower triangle, after survivors from the end were moved into the places of
+// eliminated columns. So a whole row costs d^3/6 multiply-adds that are limited by arithmetic, not by memory.
+type engine struct {
+	base *tiled    // where every row starts, shared and read-only
+	own  []float32 // A after the first update, laid out as base
+	a    []float32 // A: base.data until the first update, then own
+	u    []float32 // panel, see package kernel
+	unit int       // columns that move together
+	keep []float32 // columns on the move, deepest x ld
+
+	n, t  int // surviving columns when the panel began; columns eliminated since
+	depth int // panel columns until the next update
+	col   []float32
+	coef  []float32
+
+	// By position; padded to whole tiles with pen = +Inf.
+	w, diag, pen []float32
+	at           []int32 // the matrix column at each position
+	// By matrix column.
+	pos  []int32
+	gone []bool
+	out  []float32 // the values that eliminated columns took
+}
+
+// tiled is a symmetric matrix in the layout of package kernel.
+type tiled struct {
+	d, ld int
+	rest  int // columns moved to the front because they do not fill a unit
+	unit  int
+	order []int32 // the matrix column at each position
+	data  []float32
+	diag  []float32
+}
+
+// newTiled lays out Hinv for units of c columns. Columns behind the last full unit come first, so that units stay whole when they move.
+func newTiled(p *Prepared, c int) *tiled {
+	d := p.D
+	m := &tiled{d: d, ld: (d + tile - 1) / tile * tile, rest: d % c, unit: c}
+	for i := d - m.rest; i < d; i++ {
+		m.order = append(m.order, int32(i))
+	}
+	for i := range d - m.rest {
+		m.order = append(m.order, int32(i))
+	}
+	m.data, m.diag = make([]float32, m.ld*m.ld), make([]float32, m.ld)
+	for i, r := range m.order {
+		row := p.Hinv[int(r)*d : (int(r)+1)*d]
+		m.diag[i] = float32(row[r])
+		for j, c := range m.order[:min(i-i%tile+tile, d)] {
+			m.data[m.index(i, j)] = float32(row[c])
+		}
+	}
+	return m
+}
+
+// index is the place of element (i, j), for i >= j - j%tile.
+func (m *tiled) index(i, j int) int { return j/tile*m.ld*tile + i*tile + j%tile }
+
+func newEngine(base *tiled) *engine {
+	ld := base.ld
+	v := func(n int) []float32 { return make([]float32, n) }
+	return &engine{base: base, own: v(ld * ld), u: v(deepest * ld), unit: base.unit, keep: v(deepest * ld), col: v(ld), coef: v(deepest),
+		w: v(ld), diag: v(ld), pen: v(ld), at: make([]int32, ld), pos: make([]int32, base.d), gone: make([]bool, base.d), out: v(base.d)}
+}
+
+// padded is the count of positions that kernels work on.
+func (e *engine) padded() int { return (e.n + tile - 1) / tile * tile }
+
+// run eliminates the columns of a row with weights w as r says; each, if not nil, sees every elimination with its cost,
+// diff^2/(2 diag), and stops the row by returning false. The weights are then in e.weights.
+func (e *engine) run(w []float32, row int, r rule, each func(p int, cost float64) bool) {
+	e.reset(w)
+	r.start(e, row)
+	for e.n > 0 {
+		p, value := r.choose(e)
+		if p < 0 {
+			return
+		}
+		cost := e.eliminate(p, value)
+		r.eliminated(e, p)
+		if each != nil && !each(p, cost) {
+			return
+		}
+		if e.t == e.depth {
+			e.update(r)
+		}
+	}
+}
+
+func (e *engine) reset(w []float32) {
+	m := e.base
+	e.a, e.n, e.t = m.data, m.d, 0
+	e.setDepth()
+	copy(e.diag, m.diag)
+	for i := m.d; i < m.ld; i++ {
+		e.w[i], e.diag[i], e.pen[i] = 0, 1, inf
+	}
+	for i, c := range m.order {
+		e.w[i], e.pen[i] = w[c], 0
+		e.at[i], e.pos[c] = c, int32(i)
+		e.gone[c] = false
+	}
+}
+
+func (e *engine) setDepth() {
+	e.depth = max(depthFor(e.n)/e.unit, 1) * e.unit
+}
+
+// eliminate gives the column at position p its value, moves the other weights and appends the column to the panel.
+func (e *engine) eliminate(p int, value float32) float64 {
+	n := e.padded()
+	e.column(p)
+	up := e.u[p/tile*deepest*tile+p%tile:]
+	for s := range e.t {
+		e.coef[s] = up[s*tile]
+	}
+	d := float64(e.diag[p])
+	diff := float64(e.w[p]) - float64(value)
+	inv := 1 / math.Sqrt(d)
+	kernel.ElimStep(e.u, deepest, e.t, e.col[:n], e.coef, float32(inv), float32(diff*inv), e.diag, e.w)
+	e.t++
+	c := e.at[p]
+	e.w[p], e.pen[p], e.gone[c], e.out[c] = value, inf, true, value
+	return diff * diff / d / 2
+}
+
+// column gathers column p of A into e.col.
+func (e *engine) column(p int) {
+	ld, n := e.base.ld, e.padded()
+	for q := 0; q <= p/tile; q++ {
+		i := (q*ld + p) * tile
+		copy(e.col[q*tile:(q+1)*tile], e.a[i:i+tile])
+	}
+	lo := (p/tile + 1) * tile
+	if lo >= n {
+		return
+	}
+	a := e.a[e.base.index(lo, p):]
+	for i := range e.col[lo:n] {
+		e.col[lo+i] = a[i*tile]
+	}
+}
+
+// update ends the panel: A -= U U^T over the survivors, which move to positions 0 .. n-t-1.
+func (e *engine) update(r rule) {
+	n := e.n - e.t
+	first := &e.a[0] == &e.base.data[0]
+	if first { // base is shared: update everything into own, then move
+		e.subtract(0, e.padded()/tile, e.padded()/tile)
+		e.a = e.own
+	}
+	moves := e.moves(n)
+	e.takeColumns(moves, n)
+	tiles := (n + tile - 1) / tile
+	for q := range tiles {
+		e.putColumns(moves, q, n)
+		if !first {
+			e.subtract(q, q+1, tiles)
+		}
+	}
+	for _, m := range moves {
+		r.moved(m.to, m.from)
+	}
+	for i := n; i < e.padded(); i++ {
+		e.pen[i] = inf
+	}
+	e.n, e.t = n, 0
+	e.setDepth()
+}
+
+// subtract does A -= U U^T on tile columns from..to-1 of tiles, into own.
+func (e *engine) subtract(from, to, tiles int) {
+	for q := from; q < to; q++ {
+		i := e.base.index(q*tile, q*tile)
+		kernel.ElimUpdate(e.own[i:], e.a[i:], e.u[q*deepest*tile:], deepest, e.t, tiles-q)
+	}
+}
+
+type move struct{ to, from int }
+
+// moves pairs eliminated positions below n with survivors from n on, moves all that is kept by position, and tells.
+func (e *engine) moves(n int) []move {
+	var ms []move
+	to := 0
+	for from := n; from < e.n; from++ {
+		if e.gone[e.at[from]] {
+			continue
+		}
+		for !e.gone[e.at[to]] {
+			to++
+		}
+		ms = append(ms, move{to, from})
+		e.w[to], e.diag[to], e.pen[to], e.at[to] = e.w[from], e.diag[from], e.pen[from], e.at[from]
+		e.pos[e.at[to]] = int32(to)
+		ut, uf := e.u[to/tile*deepest*tile+to%tile:], e.u[from/tile*deepest*tile+from%tile:]
+		for s := range e.t {
+			ut[s*tile] = uf[s*tile]
+		}
+	}
+	return ms
+}
+
+// takeColumns copies the columns that move, in their order after all moves, to keep.
+func (e *engine) takeColumns(ms []move, n int) {
+	ld := e.base.ld
+	for k, m := range ms {
+		x := e.keep[k*ld : (k+1)*ld]
+		for i := 0; i < n; i += tile {
+			j := i*ld + m.from*tile
+			copy(x[i:i+tile], e.a[j:j+tile])
+		}
+		for _, o := range ms {
+			x[o.to] = e.a[e.base.index(max(m.from, o.from), min(m.from, o.from))]
+		}
+	}
+}
+
+// putColumns writes what takeColumns kept to tile column q: as rows of later tiles and as lanes of its own.
+func (e *engine) putColumns(ms []move, q, n int) {
+	ld := e.base.ld
+	a := e.a[q*ld*tile:]
+	for k, m := range ms {
+		if m.to < q*tile {
+			continue
+		}
+		x := e.keep[k*ld : (k+1)*ld]
+		copy(a[m.to*tile:(m.to+1)*tile], x[q*tile:(q+1)*tile])
+		if m.to/tile == q {
+			lane := a[m.to%tile:]
+			for i := q * tile; i < n; i++ {
+				lane[i*tile] = x[i]
+			}
+		}
+	}
+}
+
+// weights writes the row as it is now to dst.
+func (e *engine) weights(dst []float32) {
+	for c, gone := range e.gone {
+		if gone {
+			dst[c] = e.out[c]
+		} else {
+			dst[c] = e.w[e.pos[c]]
+		}
+	}
+}
+
+// solveRows runs every row of w with a rule of its worker's own, from units of c columns, and hands the engine to done.
+func solveRows(ctx context.Context, w Matrix, p *Prepared, c int, o Options, fresh func() rule, done func(e *engine, row int)) error {
+	type worker struct {
+		e *engine
+		r rule
+		x []float32
+	}
+	base := newTiled(p, c)
+	return eachRow(ctx, w.Rows, o, func() *worker { return &worker{newEngine(base), fresh(), make([]float32, w.Cols)} }, func(k *worker, row int) error {
+		p.start(w, row, k.x)
+		k.e.run(k.x, row, k.r, nil)
+		done(k.e, row)
+		return nil
+	})
+}
