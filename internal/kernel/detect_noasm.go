@@ -1,5 +1,3 @@
-//go:build !amd64 || noasm
-
 package kernel
 
 // detect returns the best form that this machine runs.

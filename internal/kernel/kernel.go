@@ -45,5 +45,3 @@ func choose(name string) ISA {
 	}
 	return best
 }
-
-//go:generate go -C _gen run . -dir ..

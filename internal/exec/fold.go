@@ -1,0 +1,47 @@
+package exec
+
+import (
+	"context"
+	"unsafe"
+
+	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/onnxio"
+)
+
+// InferShapes fills in types and shapes of all values that can be told, by the registry's rules.
+func InferShapes(g *graph.Graph) error {
+	return graph.Infer(g, func(n *graph.Node) graph.InferRule {
+		op, ok := Lookup(n.Domain(), n.Op(), n.Opset())
+		if !ok {
+			return nil
+		}
+		return op.Infer
+	})
+}
+
+// Fold computes one node on constant inputs: the evaluator that graph.Simplify asks for.
+func Fold(n *graph.Node, in []*onnxio.Tensor) ([]*onnxio.Tensor, error) {
+	op, ok := Lookup(n.Domain(), n.Op(), n.Opset())
+	if !ok {
+		e := &UnsupportedError{}
+		e.add(n)
+		return nil, e
+	}
+	e := &Executor{opts: Options{Threads: 1, MemoryLimit: DefaultMemoryLimit}, prog: map[*graph.Graph]*program{}}
+	e.pool = &pool{limit: e.opts.MemoryLimit}
+	st := &step{node: n, op: op, in: make([]ref, len(in)), out: make([]int, len(n.Outputs)), last: make([]bool, len(in))}
+	if err := e.prepare(st); err != nil {
+		return nil, err
+	}
+	for i, v := range n.Outputs {
+		if v == nil {
+			st.out[i] = -1
+		}
+	}
+	s := &Session{e: e, bufs: map[unsafe.Pointer]*buffer{}}
+	c := &Call{Ctx: context.Background(), Node: n, Threads: 1, In: in, Out: make([]*onnxio.Tensor, len(n.Outputs)), s: s, st: st}
+	if err := c.call(); err != nil {
+		return nil, err
+	}
+	return c.Out, nil
+}

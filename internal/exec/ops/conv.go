@@ -1,0 +1,271 @@
+package ops
+
+import (
+	"fmt"
+
+	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/onnxio"
+)
+
+type convAttrs struct {
+	win   windowAttrs
+	group int
+}
+
+func prepareConv(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
+	w, err := windowOf(n)
+	if err != nil {
+		return nil, err
+	}
+	a := convAttrs{w, int(n.Int("group", 1))}
+	k := by(0, typed{
+		onnxio.Float32: func(c *exec.Call) error { return conv[float32](c, a) },
+		onnxio.Float64: func(c *exec.Call) error { return conv[float64](c, a) },
+	})
+	return func(c *exec.Call) error {
+		if err := need(c, 2); err != nil {
+			return err
+		}
+		if err := sameType(c, 0, 3); err != nil {
+			return err
+		}
+		return k(c)
+	}, nil
+}
+
+// convShape is a convolution with all its sizes known.
+type convShape struct {
+	window
+	batch, group    int
+	cin, cout       int // per group
+	inPix, outPix   int
+	taps, unfolded  int // kernel positions, and cin*taps
+	depthwise, flat bool
+}
+
+func (a convAttrs) shape(x, w, b *tensor) (s convShape, err error) {
+	if len(x.Shape) < 3 || len(w.Shape) != len(x.Shape) {
+		return s, fmt.Errorf("input has shape %v and weight %v, expected [N C spatial...] and [M C/group kernel...]", x.Shape, w.Shape)
+	}
+	s.group, s.batch, s.cin = a.group, x.Shape[0], w.Shape[1]
+	if a.group < 1 || x.Shape[1] != s.cin*a.group || w.Shape[0]%a.group != 0 {
+		return s, fmt.Errorf("input of shape %v, weight of shape %v and group %d do not fit: channels must be %d", x.Shape, w.Shape, a.group, s.cin*a.group)
+	}
+	s.cout = w.Shape[0] / a.group
+	if b != nil && (len(b.Shape) != 1 || b.Shape[0] != w.Shape[0]) {
+		return s, fmt.Errorf("bias has shape %v, expected [%d]", b.Shape, w.Shape[0])
+	}
+	if s.window, err = a.win.at(x.Shape[2:], w.Shape[2:]); err != nil {
+		return s, err
+	}
+	s.inPix, s.outPix, s.taps = size(s.in), size(s.out), size(s.kernel)
+	s.unfolded = s.cin * s.taps
+	s.depthwise, s.flat = s.cin == 1 && s.group > 1, s.trivial()
+	return s, nil
+}
+
+// conv is the convolution of any number of spatial dimensions: per image and group W (cout x cin taps) times the unfolded input.
+func conv[T float](c *exec.Call, a convAttrs) error {
+	x, w, b := c.In[0], c.In[1], c.Input(2)
+	s, err := a.shape(x, w, b)
+	if err != nil {
+		return err
+	}
+	y := c.New(x.Type, append([]int{s.batch, s.group * s.cout}, s.out...)...)
+	c.Out[0] = y
+	xd, wd, yd := data[T](x), data[T](w), data[T](y)
+	var bias []T
+	if b != nil {
+		bias = data[T](b)
+	}
+	if len(yd) == 0 {
+		return nil
+	}
+	if s.depthwise {
+		c.Parallel(s.batch*s.group, s.outPix*s.taps*s.cout, func(lo, hi int) {
+			tap := make([]int, len(s.kernel))
+			for u := lo; u < hi; u++ {
+				for m := range s.cout {
+					o := (u%s.group)*s.cout + m
+					row := yd[(u*s.cout+m)*s.outPix:][:s.outPix]
+					fill(row, bias, o)
+					correlate(row, xd[u*s.inPix:][:s.inPix], wd[o*s.taps:][:s.taps], s.window, tap)
+				}
+			}
+		})
+		return nil
+	}
+	units := s.batch * s.group
+	workers, inner := min(c.Threads, units), 1
+	if units < c.Threads {
+		workers, inner = 1, c.Threads
+	}
+	var cols []*tensor
+	if !s.flat {
+		for range workers {
+			cols = append(cols, c.New(x.Type, s.unfolded, s.outPix))
+		}
+	}
+	run := func(u int, col []T) {
+		in := xd[u*s.cin*s.inPix:][:s.cin*s.inPix]
+		if !s.flat {
+			unfold(col, in, s)
+			in = col
+		}
+		g := u % s.group
+		out := yd[u*s.cout*s.outPix:][:s.cout*s.outPix]
+		for m := range s.cout {
+			fill(out[m*s.outPix:][:s.outPix], bias, g*s.cout+m)
+		}
+		product(false, false, s.cout, s.outPix, s.unfolded, 1, wd[g*s.cout*s.unfolded:], s.unfolded, in, s.outPix, 1, out, s.outPix, inner)
+	}
+	column := func(i int) []T {
+		if s.flat {
+			return nil
+		}
+		return data[T](cols[i])
+	}
+	if workers == 1 {
+		for u := range units {
+			run(u, column(0))
+			if err := c.Ctx.Err(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	c.Parallel(workers, 1<<30, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			for u := i * units / workers; u < (i+1)*units/workers && c.Ctx.Err() == nil; u++ {
+				run(u, column(i))
+			}
+		}
+	})
+	return c.Ctx.Err()
+}
+
+func fill[T float](row, bias []T, i int) {
+	if bias == nil {
+		clear(row)
+		return
+	}
+	v := bias[i]
+	for k := range row {
+		row[k] = v
+	}
+}
+
+// unfold writes the input values that each kernel position meets: col is (channels taps) x output positions.
+func unfold[T any](col, in []T, s convShape) {
+	tap := make([]int, len(s.kernel))
+	for ch := range len(in) / max(s.inPix, 1) {
+		for t := range s.taps {
+			setTap(tap, t, s.kernel)
+			gatherTap(col[(ch*s.taps+t)*s.outPix:][:s.outPix], in[ch*s.inPix:][:s.inPix], s.window, tap)
+		}
+	}
+}
+
+// tapRows calls fn for each output row that kernel position tap reaches: the row's start in the output, the columns
+// [lo, hi) whose input lies inside, and the input position of column lo. Rows that lie outside have lo = hi.
+func (g window) tapRows(tap []int, fn func(row, lo, hi, in int)) {
+	last := len(g.out) - 1
+	lo, hi := g.inside(last, tap[last])
+	first := lo*g.strides[last] + tap[last]*g.dilations[last] - g.begin[last]
+	rows := size(g.out[:last])
+	for r := range rows {
+		k, pos, step, ok := r, 0, g.in[last], true
+		for d := last - 1; d >= 0; d-- {
+			o := k % g.out[d]
+			k /= g.out[d]
+			i := o*g.strides[d] + tap[d]*g.dilations[d] - g.begin[d]
+			if i < 0 || i >= g.in[d] {
+				ok = false
+				break
+			}
+			pos += i * step
+			step *= g.in[d]
+		}
+		if ok {
+			fn(r*g.out[last], lo, hi, pos+first)
+		} else {
+			fn(r*g.out[last], 0, 0, 0)
+		}
+	}
+}
+
+// gatherTap copies what one kernel position sees into an output-shaped plane; the padding is zero.
+func gatherTap[T any](dst, src []T, g window, tap []int) {
+	last := len(g.out) - 1
+	width, step := g.out[last], g.strides[last]
+	g.tapRows(tap, func(row, lo, hi, in int) {
+		d := dst[row : row+width]
+		clear(d[:lo])
+		clear(d[hi:])
+		d = d[lo:hi]
+		if step == 1 && lo < hi {
+			copy(d, src[in:])
+			return
+		}
+		for i := range d {
+			d[i] = src[in]
+			in += step
+		}
+	})
+}
+
+// correlate adds the correlation of one plane with one kernel to out.
+func correlate[T float](out, in, w []T, g window, tap []int) {
+	last := len(g.out) - 1
+	step := g.strides[last]
+	for t, v := range w {
+		setTap(tap, t, g.kernel)
+		g.tapRows(tap, func(row, lo, hi, at int) {
+			d := out[row+lo : row+hi]
+			if len(d) == 0 {
+				return
+			}
+			if step == 1 {
+				for i, x := range in[at : at+len(d)] {
+					d[i] += v * x
+				}
+				return
+			}
+			for i := range d {
+				d[i] += v * in[at]
+				at += step
+			}
+		})
+	}
+}
+
+// setTap writes the coordinates of kernel position t.
+func setTap(tap []int, t int, kernel []int) {
+	for d := len(tap) - 1; d >= 0; d-- {
+		tap[d] = t % kernel[d]
+		t /= kernel[d]
+	}
+}
+
+func inferConv(n *graph.Node) error {
+	x, w := shapeOf(n, 0), shapeOf(n, 1)
+	n.SetOut(0, typeOf(n, 0), nil)
+	if x == nil || len(w) != len(x) || len(x) < 3 {
+		return nil
+	}
+	kernel, ok := w[2:].Ints()
+	if !ok {
+		kernel = nil
+	}
+	spatial, err := inferWindow(n, x, kernel)
+	if err != nil {
+		return err
+	}
+	n.SetOut(0, typeOf(n, 0), append(graph.Shape{x[0], w[0]}, spatial...))
+	return nil
+}
+
+func init() {
+	exec.Register(exec.Op{Name: "Conv", Since: 1, Infer: inferConv, Prepare: prepareConv})
+}

@@ -1,0 +1,328 @@
+package exec
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"unsafe"
+
+	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/onnxio"
+)
+
+// Session is one pass through the graph, possibly in pieces. It is used by one goroutine at a time.
+type Session struct {
+	e     *Executor
+	frame *frame
+	pc    int // the step of the main graph that comes next
+	err   error
+	bufs  map[unsafe.Pointer]*buffer
+	hooks *Hooks
+}
+
+// frame holds the values of one running program.
+type frame struct {
+	prog  *program
+	outer *frame
+	vals  []*onnxio.Tensor // by slot
+}
+
+func newFrame(p *program, outer *frame) *frame {
+	return &frame{prog: p, outer: outer, vals: make([]*onnxio.Tensor, len(p.values))}
+}
+
+// load is the value behind a ref, nil for an omitted input.
+func (f *frame) load(r ref) *onnxio.Tensor {
+	if r == none {
+		return nil
+	}
+	for range r.up {
+		f = f.outer
+	}
+	if c := f.prog.consts[r.slot]; c != nil {
+		return c
+	}
+	return f.vals[r.slot]
+}
+
+// Start begins a run at the graph's first node. Feeds that do not fit the graph's inputs make the first RunUntil fail.
+func (e *Executor) Start(feeds map[string]*onnxio.Tensor) *Session {
+	s := &Session{e: e, frame: newFrame(e.main, nil), bufs: map[unsafe.Pointer]*buffer{}}
+	s.err = s.feed(feeds)
+	return s
+}
+
+// Resume begins a run at node at, given all values that Live listed when an earlier session stopped there. at nil means the end.
+func (e *Executor) Resume(live map[string]*onnxio.Tensor, at *graph.Node) *Session {
+	s := &Session{e: e, frame: newFrame(e.main, nil), bufs: map[unsafe.Pointer]*buffer{}}
+	if s.pc, s.err = s.find(at); s.err != nil {
+		return s
+	}
+	for i, v := range e.main.values {
+		if t, ok := live[v.Name]; ok {
+			s.frame.vals[i] = s.wide(t)
+		}
+	}
+	return s
+}
+
+// find is the position of a node of the main graph; that of nil is the end. A constant has the position of what follows it.
+func (s *Session) find(n *graph.Node) (int, error) {
+	if n == nil {
+		return len(s.e.main.steps), nil
+	}
+	i, ok := s.e.main.index[n]
+	if !ok {
+		return 0, fmt.Errorf("%v: not a node of the main graph that this executor runs", n)
+	}
+	return i, nil
+}
+
+func (s *Session) wide(t *onnxio.Tensor) *onnxio.Tensor {
+	if s.e.opts.Float64 && t != nil && t.Type == onnxio.Float32 {
+		return toFloat64(t)
+	}
+	return t
+}
+
+// feed checks the feeds against the graph's inputs and stores them.
+func (s *Session) feed(feeds map[string]*onnxio.Tensor) error {
+	p := s.e.main
+	known := map[string]bool{}
+	for k, v := range p.graph.Inputs {
+		t := feeds[v.Name]
+		if v.IsConst() {
+			if t == nil {
+				continue
+			}
+			return fmt.Errorf("input %q has an initializer and is treated as a constant: do not feed it, or remove the initializer", v.Name)
+		}
+		known[v.Name] = true
+		if t == nil {
+			return fmt.Errorf("input %q (%v%v) is missing; the model's inputs are %s", v.Name, v.Type, v.Shape, inputNames(p.graph))
+		}
+		if err := checkFeed(v, t); err != nil {
+			return err
+		}
+		s.frame.vals[p.inputs[k]] = s.wide(t)
+	}
+	for name := range feeds {
+		if !known[name] {
+			return fmt.Errorf("%q is no input of the model; its inputs are %s", name, inputNames(p.graph))
+		}
+	}
+	return nil
+}
+
+func inputNames(g *graph.Graph) string {
+	var names []string
+	for _, v := range g.Inputs {
+		if !v.IsConst() {
+			names = append(names, fmt.Sprintf("%q", v.Name))
+		}
+	}
+	sort.Strings(names)
+	return fmt.Sprint(names)
+}
+
+func checkFeed(v *graph.Value, t *onnxio.Tensor) error {
+	if v.Type != onnxio.Undefined && t.Type != v.Type && !(t.Type == onnxio.Float64 && v.Type == onnxio.Float32) {
+		return fmt.Errorf("input %q: element type is %v, the model expects %v", v.Name, t.Type, v.Type)
+	}
+	if v.Shape == nil || IsSequence(t) || IsOptional(t) {
+		return nil
+	}
+	ok := len(v.Shape) == len(t.Shape)
+	for i := 0; ok && i < len(t.Shape); i++ {
+		ok = !v.Shape[i].Known() || v.Shape[i].N == int64(t.Shape[i])
+	}
+	if !ok {
+		return fmt.Errorf("input %q: shape is %v, the model expects %v", v.Name, t.Shape, v.Shape)
+	}
+	return nil
+}
+
+// RunUntil runs up to the node stop, which is the first not to run, or to the end when stop is nil. After an error the session
+// cannot go on.
+func (s *Session) RunUntil(ctx context.Context, stop *graph.Node, h *Hooks) error {
+	if s.err != nil {
+		return s.err
+	}
+	end, err := s.find(stop)
+	if err != nil {
+		return err
+	}
+	s.hooks = h
+	for s.pc < end {
+		if s.err = s.step(ctx, s.frame, s.frame.prog.steps[s.pc]); s.err != nil {
+			return s.err
+		}
+		s.pc++
+	}
+	return nil
+}
+
+// step runs one node in frame f.
+func (s *Session) step(ctx context.Context, f *frame, st *step) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	in := make([]*onnxio.Tensor, len(st.in))
+	for i, r := range st.in {
+		in[i] = f.load(r)
+		if in[i] == nil && r != none {
+			return &NodeError{st.node, fmt.Errorf("input %q has no value", st.node.Inputs[i].Name)}
+		}
+	}
+	if h := s.hooks; h != nil && h.Before != nil {
+		if err := h.Before(st.node, in); err != nil {
+			return err
+		}
+	}
+	c := &Call{Ctx: ctx, Node: st.node, Threads: s.e.opts.Threads, s: s, st: st, f: f,
+		In: slices.Clone(in), Out: make([]*onnxio.Tensor, len(st.out))} // kernels may replace entries of In
+	if err := c.call(); err != nil {
+		return err
+	}
+	if h := s.hooks; h != nil && h.After != nil {
+		if err := h.After(st.node, in, c.Out); err != nil {
+			return err
+		}
+	}
+	for i, slot := range st.out {
+		if slot >= 0 {
+			s.retain(c.Out[i])
+			f.vals[slot] = c.Out[i]
+		}
+	}
+	for _, slot := range st.frees {
+		s.release(f.vals[slot])
+		f.vals[slot] = nil
+	}
+	c.sweep()
+	return nil
+}
+
+// call runs the kernel, turns panics into errors and checks that all outputs are there.
+func (c *Call) call() (err error) {
+	defer func() { err = wrap(c.st.node, err, recover()) }()
+	if err := c.st.kernel(c); err != nil {
+		return err
+	}
+	for i, slot := range c.st.out {
+		if slot < 0 {
+			continue
+		}
+		if c.Out[i] == nil {
+			return fmt.Errorf("output %q was not computed", c.st.node.Outputs[i].Name)
+		}
+		c.Out[i] = c.s.wide(c.Out[i])
+	}
+	return nil
+}
+
+func (s *Session) retain(t *onnxio.Tensor) {
+	if seq, ok := t.Data.(*Sequence); ok {
+		for _, e := range seq.Elems {
+			s.pin(e)
+		}
+		return
+	}
+	if opt, ok := t.Data.(*Optional); ok {
+		if opt.Value != nil {
+			s.pin(opt.Value)
+		}
+		return
+	}
+	if b := s.bufs[base(t)]; b != nil {
+		b.refs++
+	}
+}
+
+func (s *Session) release(t *onnxio.Tensor) {
+	if t == nil {
+		return
+	}
+	p := base(t)
+	if b := s.bufs[p]; b != nil {
+		if b.refs--; b.refs <= 0 {
+			delete(s.bufs, p)
+			s.e.pool.put(b.block)
+		}
+	}
+}
+
+// pin takes a tensor's memory out of the pool's hands: it lives as long as somebody refers to it.
+func (s *Session) pin(t *onnxio.Tensor) {
+	if t == nil {
+		return
+	}
+	if seq, ok := t.Data.(*Sequence); ok {
+		for _, e := range seq.Elems {
+			s.pin(e)
+		}
+	}
+	p := base(t)
+	if b := s.bufs[p]; b != nil {
+		delete(s.bufs, p)
+		s.e.pool.drop(int64(len(b.block)) * 8)
+	}
+}
+
+// Live lists the values that the nodes from here on, or the graph's outputs, still read, by name; constants are left out.
+func (s *Session) Live() map[string]*onnxio.Tensor {
+	live := map[string]*onnxio.Tensor{}
+	for i, t := range s.frame.vals {
+		if t != nil {
+			s.pin(t)
+			live[s.e.main.values[i].Name] = t
+		}
+	}
+	return live
+}
+
+// Outputs are the graph's outputs by name, as far as they are computed.
+func (s *Session) Outputs() map[string]*onnxio.Tensor {
+	out := map[string]*onnxio.Tensor{}
+	for k, r := range s.e.main.outputs {
+		if t := s.frame.load(r); t != nil {
+			s.pin(t)
+			out[s.e.main.graph.Outputs[k].Name] = t
+		}
+	}
+	return out
+}
+
+// runBody runs a subgraph to its end and gives its outputs, which belong to the caller.
+func (s *Session) runBody(ctx context.Context, p *program, outer *frame, in []*onnxio.Tensor) ([]*onnxio.Tensor, error) {
+	if len(in) != len(p.inputs) {
+		return nil, fmt.Errorf("%v takes %d inputs, got %d", p.graph, len(p.inputs), len(in))
+	}
+	f := newFrame(p, outer)
+	for k, slot := range p.inputs {
+		if b := s.bufs[base(in[k])]; b != nil && b.refs == 0 {
+			s.pin(in[k]) // the kernel's own: the body must not take it for free when it has read it
+		}
+		s.retain(in[k])
+		f.vals[slot] = in[k]
+	}
+	for _, st := range p.steps {
+		if err := s.step(ctx, f, st); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]*onnxio.Tensor, len(p.outputs))
+	for k, r := range p.outputs {
+		if out[k] = f.load(r); out[k] == nil {
+			return nil, fmt.Errorf("%v: output %q has no value", p.graph, p.graph.Outputs[k].Name)
+		}
+		s.pin(out[k])
+	}
+	for _, slot := range p.inputs { // inputs that nothing in the body read
+		if i := slices.IndexFunc(p.outputs, func(r ref) bool { return r == ref{0, slot} }); i < 0 {
+			s.release(f.vals[slot])
+		}
+	}
+	return out, nil
+}
