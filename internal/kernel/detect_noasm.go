@@ -1,3 +1,5 @@
+//go:build !amd64 || noasm
+
 package kernel
 
 // detect returns the best form that this machine runs.

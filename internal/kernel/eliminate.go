@@ -45,16 +45,16 @@ func CheapestColumn(w, diag, pen []float32) int {
 	return cheapestColumn(w, diag, pen)
 }
 
-// CheapestRounding rates the rounding of each weight to its grid, of value scale*code for lo[i] <= code <= hi[i], halves to
-// even. With e the rounding error it returns the first index of the least e^2/diag + pen, the first index of the largest
-// |e|/scale - pen, and that value. Both are -1 if nothing is finite. len(w) is a multiple of Tile.
-func CheapestRounding(w, diag, pen, scale, lo, hi []float32) (cheapest, farthest int, steps float32) {
+// CheapestRounding rates the rounding of each weight to its grid: code = round(w*inv), halves to even, inv = 1/scale, within lo and
+// hi, and value scale*code. With e the rounding error it returns the first index of the least e^2/diag + pen, the first index of the largest
+// |e|*inv - pen, and that value. Both are -1 if nothing is finite. len(w) is a multiple of Tile.
+func CheapestRounding(w, diag, pen, scale, inv, lo, hi []float32) (cheapest, farthest int, steps float32) {
 	n := len(w)
 	if n == 0 {
 		return -1, -1, 0
 	}
-	_, _, _, _, _ = diag[n-1], pen[n-1], scale[n-1], lo[n-1], hi[n-1]
-	return cheapestRounding(w, diag, pen, scale, lo, hi)
+	_, _, _, _, _, _ = diag[n-1], pen[n-1], scale[n-1], inv[n-1], lo[n-1], hi[n-1]
+	return cheapestRounding(w, diag, pen, scale, inv, lo, hi)
 }
 
 var (
@@ -106,17 +106,17 @@ func cheapestColumnGeneric(w, diag, pen []float32) int {
 	return at
 }
 
-func cheapestRoundingGeneric(w, diag, pen, scale, lo, hi []float32) (cheapest, farthest int, steps float32) {
+func cheapestRoundingGeneric(w, diag, pen, scale, inv, lo, hi []float32) (cheapest, farthest int, steps float32) {
 	best, at := float32(math.Inf(1)), -1
 	far, out := float32(math.Inf(-1)), -1
 	for i, v := range w {
 		s := scale[i]
-		q := min(max(float32(math.RoundToEven(float64(v/s))), lo[i]), hi[i])
+		q := min(max(float32(math.RoundToEven(float64(v*inv[i]))), lo[i]), hi[i])
 		e := v - float32(q*s)
 		if c := float32(e*e)/diag[i] + pen[i]; c < best {
 			best, at = c, i
 		}
-		if r := float32(math.Abs(float64(e)))/s - pen[i]; r > far {
+		if r := float32(math.Abs(float64(e)))*inv[i] - pen[i]; r > far {
 			far, out = r, i
 		}
 	}

@@ -45,3 +45,5 @@ func choose(name string) ISA {
 	}
 	return best
 }
+
+//go:generate go -C _gen run . -dir ..

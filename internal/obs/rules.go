@@ -150,10 +150,10 @@ func (b *blocks) moved(to, from int) {
 
 // rounding is OBQ: the column that is cheapest to round, unless some rounding error exceeds half a step: then the largest.
 type rounding struct {
-	g             *Grid
-	mask          []bool // all rows; nil = none
-	masked        []int  // columns of this row to remove first
-	scale, lo, hi []float32
+	g                  *Grid
+	mask               []bool // all rows; nil = none
+	masked             []int  // columns of this row to remove first
+	scale, inv, lo, hi []float32
 }
 
 // beyondHalf is a rounding error, in steps, that only a weight outside of the grid can have.
@@ -162,16 +162,17 @@ const beyondHalf = 0.5001
 func (q *rounding) start(e *engine, row int) {
 	ld := len(e.w)
 	if q.scale == nil {
-		q.scale, q.lo, q.hi = make([]float32, ld), make([]float32, ld), make([]float32, ld)
+		q.scale, q.inv, q.lo, q.hi = make([]float32, ld), make([]float32, ld), make([]float32, ld), make([]float32, ld)
 	}
 	lo, hi := q.g.Spec.Range()
 	for i := range ld {
-		q.scale[i], q.lo[i], q.hi[i] = 1, 0, 0
+		q.scale[i], q.inv[i], q.lo[i], q.hi[i] = 1, 1, 0, 0
 	}
 	q.masked = q.masked[:0]
 	for i, c := range e.base.order {
 		k := q.g.Index(row, int(c))
 		q.scale[i], q.lo[i], q.hi[i] = q.g.Scale[k], float32(lo-int(q.g.Zero[k])), float32(hi-int(q.g.Zero[k]))
+		q.inv[i] = 1 / q.scale[i]
 		if q.mask != nil && q.mask[row*e.base.d+int(c)] {
 			q.masked = append(q.masked, int(c))
 		}
@@ -185,18 +186,18 @@ func (q *rounding) choose(e *engine) (int, float32) {
 		return int(e.pos[c]), 0
 	}
 	n := e.padded()
-	p, far, steps := kernel.CheapestRounding(e.w[:n], e.diag[:n], e.pen[:n], q.scale, q.lo, q.hi)
+	p, far, steps := kernel.CheapestRounding(e.w[:n], e.diag[:n], e.pen[:n], q.scale, q.inv, q.lo, q.hi)
 	if steps > beyondHalf {
 		p = far
 	}
 	if p < 0 {
 		return -1, 0
 	}
-	code := min(max(float32(math.RoundToEven(float64(e.w[p]/q.scale[p]))), q.lo[p]), q.hi[p])
+	code := min(max(float32(math.RoundToEven(float64(e.w[p]*q.inv[p]))), q.lo[p]), q.hi[p])
 	return p, q.scale[p] * code
 }
 
 func (q *rounding) eliminated(e *engine, p int) {}
 func (q *rounding) moved(to, from int) {
-	q.scale[to], q.lo[to], q.hi[to] = q.scale[from], q.lo[from], q.hi[from]
+	q.scale[to], q.inv[to], q.lo[to], q.hi[to] = q.scale[from], q.inv[from], q.lo[from], q.hi[from]
 }

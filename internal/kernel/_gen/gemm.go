@@ -1,0 +1,239 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// float selects the instructions of an element type.
+type float struct {
+	*gen
+	size int // bytes of an element
+}
+
+func (f float) load(m operand.Op, v reg.Register) {
+	if f.size == 4 {
+		f.VMOVUPS(m, v)
+	} else {
+		f.VMOVUPD(m, v)
+	}
+}
+
+func (f float) broadcast(m operand.Op, v reg.Register) {
+	if f.size == 4 {
+		f.VBROADCASTSS(m, v)
+	} else {
+		f.VBROADCASTSD(m, v)
+	}
+}
+
+func (f float) fma(x, y, sum reg.Register) {
+	if f.size == 4 {
+		f.VFMADD231PS(x, y, sum)
+	} else {
+		f.VFMADD231PD(x, y, sum)
+	}
+}
+
+func (f float) add(x operand.Op, y, sum reg.Register) {
+	if f.size == 4 {
+		f.VADDPS(x, y, sum)
+	} else {
+		f.VADDPD(x, y, sum)
+	}
+}
+
+// tileOf returns the largest tile of a width: rows and vectors, such that accumulators, one row of B and a broadcast fit into 16
+// or 32 registers.
+func tileOf(width int) (rows, vecs int) {
+	if width == 64 {
+		return 8, 3
+	}
+	return 6, 2
+}
+
+// gemm emits the micro-kernels of both element types.
+func gemm(g *gen) {
+	g.micro("sgemm", 4)
+	g.micro("dgemm", 8)
+	g.addWide()
+	if !g.wide() {
+		g.transpose8()
+	}
+}
+
+// micro emits one function with a code path for each number of rows and vectors.
+func (g *gen) micro(name string, size int) {
+	mr, nv := tileOf(g.width)
+	t := fmt.Sprintf("*float%d", size*8)
+	g.begin(name, fmt.Sprintf("(rows, vecs, k int, a %[1]s, rs, cs int, b %[1]s, bs int, c %[1]s, ldc int, acc bool, e *byte)", t),
+		"computes a tile of rows x vecs vectors: see microFunc. Strides count elements.")
+	n, v := g.param("rows"), g.param("vecs")
+	for vecs := nv; vecs >= 1; vecs-- {
+		next := fmt.Sprintf("narrower%d", vecs)
+		if vecs > 1 {
+			g.CMPQ(v, operand.U32(vecs))
+			g.JNE(operand.LabelRef(next))
+		}
+		for rows := mr; rows >= 1; rows-- {
+			fewer := fmt.Sprintf("fewer%dx%d", rows, vecs)
+			if rows > 1 {
+				g.CMPQ(n, operand.U32(rows))
+				g.JNE(operand.LabelRef(fewer))
+			}
+			g.tile(float{g, size}, rows, vecs)
+			if rows > 1 {
+				g.Label(fewer)
+			}
+		}
+		if vecs > 1 {
+			g.Label(next)
+		}
+	}
+}
+
+// tile emits the code of one tile shape, with its return.
+func (g *gen) tile(f float, nr, nv int) {
+	id := fmt.Sprintf("%dx%d", nr, nv)
+	shift := operand.U8(2)
+	if f.size == 8 {
+		shift = 3
+	}
+	stride := func(name string) reg.GPVirtual {
+		r := g.param(name)
+		g.SHLQ(shift, r)
+		return r
+	}
+	k, b, rs, cs, bs := g.param("k"), g.param("b"), stride("rs"), stride("cs"), stride("bs")
+	a := g.rowsOf(g.param("a"), rs, nr)
+	c, ldc := g.param("c"), stride("ldc")
+	sum := make([][]reg.VecVirtual, nr)
+	for r := range sum {
+		for range nv {
+			sum[r] = append(sum[r], g.zero())
+		}
+	}
+	row := make([]reg.VecVirtual, nv)
+	for v := range row {
+		row[v] = g.vec()
+	}
+	x := g.vec()
+	g.Label("loop" + id)
+	for v := range row {
+		f.load(at(b, v*g.width), row[v])
+	}
+	g.ADDQ(bs, b)
+	for r := range sum {
+		f.broadcast(a.at(r, 0), x)
+		for v := range row {
+			f.fma(x, row[v], sum[r][v])
+		}
+	}
+	g.advance(a, cs)
+	g.DECQ(k)
+	g.JNZ(operand.LabelRef("loop" + id))
+	cr := g.rowsOf(c, ldc, nr)
+	g.accumulate(f, id, sum, cr)
+	if f.size == 4 {
+		g.epilogue(id, sum, x)
+	}
+	for r := range sum {
+		for v := range row {
+			if f.size == 4 {
+				g.VMOVUPS(sum[r][v], cr.at(r, v*g.width))
+			} else {
+				g.VMOVUPD(sum[r][v], cr.at(r, v*g.width))
+			}
+		}
+	}
+	g.end()
+}
+
+// accumulate adds what C holds, if acc.
+func (g *gen) accumulate(f float, id string, sum [][]reg.VecVirtual, c rows) {
+	acc := g.GP8()
+	g.Load(g.Param("acc"), acc)
+	g.TESTB(acc, acc)
+	g.JZ(operand.LabelRef("first" + id))
+	for r := range sum {
+		for v := range sum[r] {
+			f.add(c.at(r, v*g.width), sum[r][v], sum[r][v])
+		}
+	}
+	g.Label("first" + id)
+}
+
+// epilogue applies biases and limits: the fields of tail are row, col, lo and hi.
+func (g *gen) epilogue(id string, sum [][]reg.VecVirtual, x reg.VecVirtual) {
+	e, p := g.param("e"), g.GP64()
+	g.TESTQ(e, e)
+	g.JZ(operand.LabelRef("store" + id))
+	g.MOVQ(at(e, 0), p)
+	g.TESTQ(p, p)
+	g.JZ(operand.LabelRef("norow" + id))
+	for r := range sum {
+		g.VBROADCASTSS(at(p, 4*r), x)
+		for _, s := range sum[r] {
+			g.VADDPS(x, s, s)
+		}
+	}
+	g.Label("norow" + id)
+	g.MOVQ(at(e, 8), p)
+	g.TESTQ(p, p)
+	g.JZ(operand.LabelRef("nocol" + id))
+	for v := range sum[0] {
+		g.VMOVUPS(at(p, v*g.width), x)
+		for r := range sum {
+			g.VADDPS(x, sum[r][v], sum[r][v])
+		}
+	}
+	g.Label("nocol" + id)
+	// The second operand (first in Go's order) is the result if either is NaN.
+	g.VBROADCASTSS(at(e, 16), x)
+	for _, row := range sum {
+		for _, s := range row {
+			g.VMAXPS(s, x, s)
+		}
+	}
+	g.VBROADCASTSS(at(e, 20), x)
+	for _, row := range sum {
+		for _, s := range row {
+			g.VMINPS(s, x, s)
+		}
+	}
+	g.Label("store" + id)
+}
+
+// addWide emits h += x for float64 sums of float32 terms.
+func (g *gen) addWide() {
+	g.begin("addWide", "(h []float64, x []float32)", "is addWideGeneric.")
+	h, x, n := g.param("h"), g.param("x"), g.length("x")
+	half := g.lanes() / 2
+	g.Label("loop")
+	g.CMPQ(n, operand.U32(half))
+	g.JL(operand.LabelRef("tail"))
+	v := g.vec()
+	g.VCVTPS2PD(at(x, 0), v)
+	g.VADDPD(at(h, 0), v, v)
+	g.VMOVUPD(v, at(h, 0))
+	g.ADDQ(operand.U32(g.width), h)
+	g.ADDQ(operand.U32(g.width/2), x)
+	g.SUBQ(operand.U32(half), n)
+	g.JMP(operand.LabelRef("loop"))
+	g.Label("tail")
+	g.TESTQ(n, n)
+	g.JZ(operand.LabelRef("done"))
+	s := g.XMM()
+	g.VXORPS(s, s, s)
+	g.VCVTSS2SD(at(x, 0), s, s)
+	g.VADDSD(at(h, 0), s, s)
+	g.VMOVSD(s, at(h, 0))
+	g.ADDQ(operand.U32(8), h)
+	g.ADDQ(operand.U32(4), x)
+	g.DECQ(n)
+	g.JMP(operand.LabelRef("tail"))
+	g.Label("done")
+	g.end()
+}

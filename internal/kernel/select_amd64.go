@@ -1,0 +1,84 @@
+//go:build !noasm
+
+package kernel
+
+import "unsafe"
+
+// Block sizes: measured on Zen 3 at n = 512..2048, where kc = 256..512 differ by 2%.
+var (
+	avx2Tiling32   = tiling[float32]{mr: 6, nr: 16, vec: 8, kc: 384, mc: 144, nc: 3072, micro: sgemmTile(sgemmAVX2, 8)}
+	avx2Tiling64   = tiling[float64]{mr: 6, nr: 8, vec: 4, kc: 256, mc: 96, nc: 2048, micro: dgemmTile(dgemmAVX2, 4)}
+	avx512Tiling32 = tiling[float32]{mr: 8, nr: 48, vec: 16, kc: 384, mc: 192, nc: 3072, micro: sgemmTile(sgemmAVX512, 16)}
+	avx512Tiling64 = tiling[float64]{mr: 8, nr: 24, vec: 8, kc: 256, mc: 96, nc: 2040, micro: dgemmTile(dgemmAVX512, 8)}
+)
+
+// sgemmTile adapts an assembly function, which takes pointers and counts vectors, to microFunc.
+func sgemmTile(f func(rows, vecs, k int, a *float32, rs, cs int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte), vec int) microFunc[float32] {
+	return func(rows, cols, k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, acc bool, e *tail) {
+		_, _ = b[(k-1)*bs+cols-1], c[(rows-1)*ldc+cols-1]
+		f(rows, cols/vec, k, &a[0], rs, cs, &b[0], bs, &c[0], ldc, acc, (*byte)(unsafe.Pointer(e)))
+	}
+}
+
+func dgemmTile(f func(rows, vecs, k int, a *float64, rs, cs int, b *float64, bs int, c *float64, ldc int, acc bool, e *byte), vec int) microFunc[float64] {
+	return func(rows, cols, k int, a []float64, rs, cs int, b []float64, bs int, c []float64, ldc int, acc bool, _ *tail) {
+		_, _ = b[(k-1)*bs+cols-1], c[(rows-1)*ldc+cols-1]
+		f(rows, cols/vec, k, &a[0], rs, cs, &b[0], bs, &c[0], ldc, acc, nil)
+	}
+}
+
+func tiling32() *tiling[float32] {
+	return [...]*tiling[float32]{&generic32, &avx2Tiling32, &avx512Tiling32}[level]
+}
+
+func tiling64() *tiling[float64] {
+	return [...]*tiling[float64]{&generic64, &avx2Tiling64, &avx512Tiling64}[level]
+}
+
+// formsOf returns the kernels of an instruction set: what it has no form of its own for comes from the one before.
+func formsOf(i ISA) *forms {
+	f := generic
+	if i >= AVX2 {
+		f.addWide = addWideAVX2
+		f.transpose = transposeAVX2
+	}
+	if i == AVX512 {
+		f.addWide = addWideAVX512
+	}
+	return &f
+}
+
+// transposeAVX2 transposes strips of eight rows; what is left over is done element by element.
+func transposeAVX2(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	i, c8 := 0, cols/8*8
+	if c8 > 0 {
+		for ; i+8 <= rows; i += 8 {
+			transpose8AVX2(&dst[i], ldd, &src[i*lds], lds, 8, c8/8)
+		}
+	}
+	if c8 < cols && i > 0 {
+		transposeGeneric(dst[c8*ldd:], ldd, src[c8:], lds, i, cols-c8)
+	}
+	if i < rows {
+		transposeGeneric(dst[i:], ldd, src[i*lds:], lds, rows-i, cols)
+	}
+}
+
+// packFast packs the first rows of a transposed panel of w full columns and returns how many. It writes eight columns at a time; where w
+// is no multiple of eight, what goes too far is overwritten by the next row, so the last rows are left to the caller.
+func packFast(dst []float32, w int, src []float32, ld, kb int) int {
+	if level == Generic {
+		return 0
+	}
+	blocks := kb / 8
+	if w%8 != 0 {
+		blocks = (kb - 1) / 8
+	}
+	if blocks <= 0 {
+		return 0
+	}
+	for j := 0; j < w; j += 8 {
+		transpose8AVX2(&dst[j], w, &src[j*ld], ld, min(8, w-j), blocks)
+	}
+	return 8 * blocks
+}
