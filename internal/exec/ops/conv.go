@@ -249,10 +249,15 @@ func setTap(tap []int, t int, kernel []int) {
 }
 
 func inferConv(n *graph.Node) error {
-	x, w := shapeOf(n, 0), shapeOf(n, 1)
-	n.SetOut(0, typeOf(n, 0), nil)
+	s, err := convDims(n, shapeOf(n, 0), shapeOf(n, 1))
+	n.SetOut(0, typeOf(n, 0), s)
+	return err
+}
+
+// convDims is the shape of a convolution's output, nil when a rank is unknown.
+func convDims(n *graph.Node, x, w graph.Shape) (graph.Shape, error) {
 	if x == nil || len(w) != len(x) || len(x) < 3 {
-		return nil
+		return nil, nil
 	}
 	kernel, ok := w[2:].Ints()
 	if !ok {
@@ -260,10 +265,9 @@ func inferConv(n *graph.Node) error {
 	}
 	spatial, err := inferWindow(n, x, kernel)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	n.SetOut(0, typeOf(n, 0), append(graph.Shape{x[0], w[0]}, spatial...))
-	return nil
+	return append(graph.Shape{x[0], w[0]}, spatial...), nil
 }
 
 func init() {

@@ -1,0 +1,166 @@
+package ops
+
+import (
+	"fmt"
+
+	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/kernel"
+	"github.com/obc-onnx/obc/onnxio"
+)
+
+// nbits is com.microsoft MatMulNBits: y = x B^T + bias with B (N x K) in codes of 2, 4 or 8 bits, packed from the low bits
+// up, and one scale and zero point for each block of K.
+type nbits struct {
+	n, k, bits, block, blocks int
+}
+
+func newNBits(n *graph.Node) (nbits, error) {
+	b := nbits{n: int(n.Int("N", 0)), k: int(n.Int("K", 0)), bits: int(n.Int("bits", 4)), block: int(n.Int("block_size", 0))}
+	if b.n <= 0 || b.k <= 0 || b.block < 16 || b.block&(b.block-1) != 0 || b.n > 1<<30 || b.k > 1<<30 || b.block > 1<<20 {
+		return b, fmt.Errorf("N = %d, K = %d, block_size = %d: expected positive sizes and blocks of a power of two from 16 on", b.n, b.k, b.block)
+	}
+	if b.bits != 2 && b.bits != 4 && b.bits != 8 {
+		return b, fmt.Errorf("bits is %d, expected 2, 4 or 8", b.bits)
+	}
+	b.blocks = (b.k + b.block - 1) / b.block
+	return b, nil
+}
+
+// dequantize is B as float32, N x K row-major.
+func (b nbits) dequantize(codes, scale, zero, groups *tensor) ([]float32, error) {
+	if groups != nil && groups.Len() > 0 {
+		return nil, fmt.Errorf("input g_idx (reordered columns) is not supported")
+	}
+	raw, ok := codes.Data.([]uint8)
+	if !ok || len(raw) != b.n*b.blocks*b.block*b.bits/8 {
+		return nil, fmt.Errorf("codes are %v, expected uint8 of %d x %d x %d", codes, b.n, b.blocks, b.block*b.bits/8)
+	}
+	s, err := floats(scale)
+	if err != nil {
+		return nil, err
+	}
+	if len(s) != b.n*b.blocks {
+		return nil, fmt.Errorf("%d scales, expected %d x %d", len(s), b.n, b.blocks)
+	}
+	z, err := b.zeros(zero)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]float32, b.n*b.k)
+	per, mask := 8/b.bits, uint8(1<<b.bits-1)
+	for r := range b.n {
+		for c := range b.k {
+			at := r*b.blocks*b.block + c
+			code := raw[at/per] >> (at % per * b.bits) & mask
+			g := r*b.blocks + c/b.block
+			out[r*b.k+c] = (float32(code) - z[g]) * float32(s[g])
+		}
+	}
+	return out, nil
+}
+
+// zeros are the zero points: the middle code without input, else packed like the codes, or floats.
+func (b nbits) zeros(x *tensor) ([]float32, error) {
+	z := make([]float32, b.n*b.blocks)
+	if x == nil {
+		for i := range z {
+			z[i] = float32(int(1) << (b.bits - 1))
+		}
+		return z, nil
+	}
+	raw, packed := x.Data.([]uint8)
+	if !packed || x.Type != onnxio.Uint8 {
+		f, err := floats(x)
+		if err != nil || len(f) != len(z) {
+			return nil, fmt.Errorf("zero points are %v, expected %d x %d", x, b.n, b.blocks)
+		}
+		for i, v := range f {
+			z[i] = float32(v)
+		}
+		return z, nil
+	}
+	stride := (b.blocks*b.bits + 7) / 8
+	if len(raw) != b.n*stride {
+		return nil, fmt.Errorf("zero points are %v, expected uint8 of %d x %d", x, b.n, stride)
+	}
+	per, mask := 8/b.bits, uint8(1<<b.bits-1)
+	for r := range b.n {
+		for c := range b.blocks {
+			z[r*b.blocks+c] = float32(raw[r*stride+c/per] >> (c % per * b.bits) & mask)
+		}
+	}
+	return z, nil
+}
+
+func prepareNBits(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
+	b, err := newNBits(n)
+	if err != nil {
+		return nil, err
+	}
+	var w []float32
+	if codes, scale := p.Const(1), p.Const(2); codes != nil && scale != nil && (n.In(3) == nil || p.Const(3) != nil) {
+		if w, err = b.dequantize(codes, scale, p.Const(3), p.Const(4)); err != nil {
+			return nil, err
+		}
+	}
+	return func(c *exec.Call) error {
+		if err := need(c, 3); err != nil {
+			return err
+		}
+		w := w
+		if w == nil {
+			var err error
+			if w, err = b.dequantize(c.In[1], c.In[2], c.Input(3), c.Input(4)); err != nil {
+				return err
+			}
+		}
+		return b.multiply(c, w)
+	}, nil
+}
+
+func (b nbits) multiply(c *exec.Call, w []float32) error {
+	x, err := c.In[0].ToFloat32()
+	if err != nil {
+		return err
+	}
+	rank := len(x.Shape)
+	if rank == 0 || x.Shape[rank-1] != b.k {
+		return fmt.Errorf("input of shape %v does not end in K = %d", x.Shape, b.k)
+	}
+	rows := size(x.Shape[:rank-1])
+	y := c.New(onnxio.Float32, append(append([]int{}, x.Shape[:rank-1]...), b.n)...)
+	out := y.Float32s()
+	beta := float32(0)
+	if bias := c.Input(5); bias != nil {
+		v, err := bias.ToFloat32()
+		if err != nil || v.Len() != b.n {
+			return fmt.Errorf("bias is %v, expected %d elements", bias, b.n)
+		}
+		for r := range rows {
+			copy(out[r*b.n:], v.Float32s())
+		}
+		beta = 1
+	}
+	kernel.Sgemm(false, true, rows, b.n, b.k, 1, x.Float32s(), b.k, w, b.k, beta, out, b.n, c.Threads)
+	if c.In[0].Type == onnxio.Float64 {
+		y, err = y.ConvertTo(onnxio.Float64)
+	} else if y.Type != c.In[0].Type {
+		y, err = y.ConvertTo(c.In[0].Type)
+	}
+	c.Out[0] = y
+	return err
+}
+
+func inferNBits(n *graph.Node) error {
+	s := shapeOf(n, 0).Clone()
+	if len(s) > 0 {
+		s[len(s)-1] = graph.D(n.Int("N", 0))
+	}
+	n.SetOut(0, typeOf(n, 0), s)
+	return nil
+}
+
+func init() {
+	exec.Register(exec.Op{Domain: "com.microsoft", Name: "MatMulNBits", Since: 1, Infer: inferNBits, Prepare: prepareNBits, Native: true})
+}
