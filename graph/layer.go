@@ -7,9 +7,9 @@ import (
 )
 
 // LayerKind is the operator of a layer.
-type LayerKind int
+type LayerKind uint8
 
-// The kinds of layers.
+// The operators that multiply by a weight matrix which the compression methods know.
 const (
 	Conv LayerKind = iota
 	ConvTranspose
@@ -20,203 +20,347 @@ const (
 // String is the operator's name.
 func (k LayerKind) String() string { return [...]string{"Conv", "ConvTranspose", "Gemm", "MatMul"}[k] }
 
-// Layer is a Conv, ConvTranspose, Gemm or MatMul with a constant weight: Groups independent layer problems, each with Rows
-// outputs and Cols inputs. Nodes that share a weight are one layer.
-//
-// The columns of a convolution are ordered (kernel position, input channel), with the kernel positions in the order of the
-// file, so that N:M groups and blocks of consecutive columns run along the input channels.
+// Layer is a constant weight together with the nodes that multiply by it. As a matrix problem it consists of Groups
+// independent products of a Rows x Cols weight with the columns that Unfold makes of the node's input; see Matrix.
 type Layer struct {
-	Name   string  // of its first node, made unique
-	Nodes  []*Node // in topological order; more than one when they share the weight
-	Kind   LayerKind
-	Weight *Value
-	Bias   *Value // input C of the first node, nil if there is none
+	Name  string  // that of the first node, made unique
+	Nodes []*Node // in topological order; several where they share the weight
+	Kind  LayerKind
 
-	Groups     int
-	Rows       int   // output channels of a group
-	Cols       int   // ChannelsIn times the number of kernel positions
-	ChannelsIn int   // input channels of a group
-	Kernel     []int // spatial kernel sizes; empty but for convolutions
+	Weight *Value  // input WeightIndex of the nodes; an initializer, a Constant's output, or computed from one by views (see Matrix)
+	Bias   *Value  // what the first node adds to each output channel, where it is constant; for MatMul in an Add after it. Else nil
+	Others []*Node // further readers of Weight that are not of this layer, such as an embedding's Gather: SetMatrix leaves them theirs
 
-	left    bool // the constant is the left operand of the product
-	colsOut bool // a stored matrix is (columns, rows) rather than (rows, columns)
+	Groups, Rows, Cols int   // Rows and Cols are those of one group
+	ChannelsIn         int   // input channels of one group: Cols = ChannelsIn x kernel positions
+	Kernel             []int // the kernel's size, empty for Gemm and MatMul
+
+	WeightIndex, InputIndex int // which inputs of the nodes are the weight and the activation
+
+	view layout
 }
 
-// String is what messages call it.
-func (l *Layer) String() string { return fmt.Sprintf("layer %q (%v)", l.Name, l.Kind) }
+// Skipped is a node that multiplies by weights, or may do so, but is no layer.
+type Skipped struct {
+	Node   *Node
+	Reason string // what stands against it, and what would help
+}
 
-// InputIndex is the place of the activation among the node's inputs; the weight takes the other place of 0 and 1.
-func (l *Layer) InputIndex() int {
-	if l.left {
+// Layers finds the layers of g, a main graph, and of all its subgraphs, in the order of their first nodes, and tells why
+// each other Conv, ConvTranspose, Gemm, MatMul or other operator with weights is none.
+func Layers(g *Graph) (layers []*Layer, skipped []Skipped) {
+	byWeight := map[string]*Layer{}
+	names := map[string]bool{}
+	g.Walk(func(n *Node) {
+		if reason, ok := unsupported(n); ok {
+			skipped = append(skipped, Skipped{n, reason})
+			return
+		}
+		kind, ok := kindOf(n)
+		if !ok {
+			return
+		}
+		l, err := newLayer(n, kind)
+		if err != nil {
+			skipped = append(skipped, Skipped{n, err.Error()})
+			return
+		}
+		key := l.key()
+		if first := byWeight[key]; first != nil {
+			first.Nodes = append(first.Nodes, n)
+			return
+		}
+		byWeight[key] = l
+		for l.Name = n.Name(); names[l.Name]; {
+			l.Name += "'"
+		}
+		names[l.Name] = true
+		layers = append(layers, l)
+	})
+	for _, l := range layers {
+		l.Others = l.strangers()
+	}
+	return layers, skipped
+}
+
+func kindOf(n *Node) (LayerKind, bool) {
+	for k := Conv; k <= MatMul; k++ {
+		if n.is(k.String()) {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
+// unsupported gives the reason for operators that hold weights but are never layers.
+func unsupported(n *Node) (reason string, ok bool) {
+	switch n.Op() {
+	case "Einsum", "DeformConv", "FusedConv", "FusedMatMul", "FusedGemm", "Attention", "MultiHeadAttention", "EmbedLayerNormalization":
+		for _, v := range n.Inputs {
+			if v.IsConst() && len(v.Shape) >= 2 {
+				return fmt.Sprintf("operator %s is not supported: its constant %q stays as it is", n.Op(), v.Name), true
+			}
+		}
+	case "LSTM", "GRU", "RNN":
+		return "recurrent operators are not supported: their weights stay as they are", true
+	case "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm", "MatMulNBits", "QAttention",
+		"DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QLinearConvTranspose":
+		return "integer type: the operator is quantized already", true
+	}
+	return "", false
+}
+
+// newLayer makes the layer of a node, or tells why the node is none.
+func newLayer(n *Node, kind LayerKind) (*Layer, error) {
+	l := &Layer{Nodes: []*Node{n}, Kind: kind, WeightIndex: 1}
+	a, b := constant(n.In(0)), constant(n.In(1))
+	switch {
+	case a && b:
+		return nil, fmt.Errorf("both operands are constant: fold constants first")
+	case a && kind >= Gemm:
+		l.WeightIndex, l.InputIndex = 0, 1
+	case !b:
+		return nil, notConstant(n.In(1))
+	}
+	l.Weight = n.In(l.WeightIndex)
+	header, err := constHeader(l.Weight)
+	if err != nil {
+		return nil, err
+	}
+	switch header.Type {
+	case onnxio.Float32, onnxio.Float64, onnxio.Float16, onnxio.BFloat16:
+	default:
+		kind := "type"
+		if header.Type.IsInteger() {
+			kind = "integer type"
+		}
+		return nil, fmt.Errorf("%s: the weight %q is %v, expected a float type of 16 bits or more", kind, l.Weight.Name, header.Type)
+	}
+	if err := l.shape(n, header.Shape); err != nil {
+		return nil, err
+	}
+	if l.Groups*l.Rows < 1 || l.Cols < 2 {
+		return nil, fmt.Errorf("too small: %d x %d weights a row and column leave nothing to compensate with", l.Groups*l.Rows, l.Cols)
+	}
+	l.Bias = biasOf(l, n)
+	return l, nil
+}
+
+// notConstant says where a weight comes from instead.
+func notConstant(v *Value) error {
+	switch {
+	case v == nil:
+		return fmt.Errorf("weight is not constant: it is omitted")
+	case v.Producer == nil:
+		return fmt.Errorf("weight is not constant: %q is an input of the graph", v.Name)
+	case computedFromConstants(v, map[*Value]bool{}):
+		return fmt.Errorf("weight %q is computed from constants by %v: fold constants first", v.Name, v.Producer)
+	}
+	return fmt.Errorf("weight is not constant: %q is computed by %v", v.Name, v.Producer)
+}
+
+// computedFromConstants reports whether v depends on nothing but constants.
+func computedFromConstants(v *Value, seen map[*Value]bool) bool {
+	if v == nil || v.IsConst() || seen[v] {
+		return true
+	}
+	if v.Producer == nil || len(v.Producer.Subgraphs) > 0 || random[v.Producer.Op()] {
+		return false
+	}
+	seen[v] = true
+	for _, in := range v.Producer.Inputs {
+		if !computedFromConstants(in, seen) {
+			return false
+		}
+	}
+	return true
+}
+
+// shape sets the sizes of the matrix problem from the weight's shape, and how the weight is laid out in the file.
+func (l *Layer) shape(n *Node, s []int) error {
+	switch l.Kind {
+	case Conv, ConvTranspose:
+		return l.convShape(n, s)
+	case Gemm:
+		if len(s) != 2 {
+			return fmt.Errorf("weight %q has shape %v, expected two dimensions", l.Weight.Name, s)
+		}
+		trans := n.Int("transB", 0) != 0
+		if l.WeightIndex == 0 {
+			trans = n.Int("transA", 0) == 0
+		}
+		l.dense(s[0], s[1], trans)
+		return nil
+	}
+	lead := 1
+	for _, d := range s[:max(0, len(s)-2)] {
+		lead *= d
+	}
+	switch {
+	case len(s) == 0:
+		return fmt.Errorf("weight %q is a scalar", l.Weight.Name)
+	case lead != 1:
+		return fmt.Errorf("weight %q has batch dimensions, shape %v: only one matrix for the whole batch is supported", l.Weight.Name, s)
+	case len(s) == 1:
+		l.dense(1, s[0], true)
+	default:
+		l.dense(s[len(s)-2], s[len(s)-1], l.WeightIndex == 0)
+	}
+	return nil
+}
+
+// dense lays out a plain matrix: stored as rows x cols, or, when rowsFirst is false, as cols x rows.
+func (l *Layer) dense(d0, d1 int, rowsFirst bool) {
+	l.Groups, l.Rows, l.Cols = 1, d0, d1
+	l.view = layout{dims: []int{d0, d1}, perm: []int{0, 1}, chan0: 1}
+	if !rowsFirst {
+		l.Rows, l.Cols = d1, d0
+		l.view = layout{dims: []int{d0, d1}, perm: []int{1, 0}, chan0: 0}
+	}
+	l.ChannelsIn = l.Cols
+}
+
+func (l *Layer) convShape(n *Node, s []int) error {
+	group := int(n.Int("group", 1))
+	if len(s) < 3 {
+		return fmt.Errorf("weight %q has shape %v, expected (channels, channels, kernel...)", l.Weight.Name, s)
+	}
+	if group < 1 || s[0]%group != 0 {
+		return fmt.Errorf("weight %q of shape %v cannot be split into %d groups", l.Weight.Name, s, group)
+	}
+	if _, err := ReadWindow(n, s[2:]); err != nil {
+		return err
+	}
+	positions := 1
+	for _, k := range s[2:] {
+		positions *= k
+	}
+	l.Kernel, l.Groups = s[2:], group
+	if l.Kind == Conv { // (group, out, in, position) -> (group, out, position, in)
+		l.Rows, l.ChannelsIn = s[0]/group, s[1]
+		l.view = layout{dims: []int{group, l.Rows, l.ChannelsIn, positions}, perm: []int{0, 1, 3, 2}, chan0: 2}
+	} else { // (group, in, out, position) -> (group, out, position, in)
+		l.Rows, l.ChannelsIn = s[1], s[0]/group
+		l.view = layout{dims: []int{group, l.ChannelsIn, l.Rows, positions}, perm: []int{0, 2, 3, 1}, chan0: 1}
+	}
+	l.Cols = l.ChannelsIn * positions
+	return nil
+}
+
+// Window is how one of the layer's convolutions moves; nodes that share a weight may differ in it.
+func (l *Layer) Window(n *Node) (Window, error) { return ReadWindow(n, l.Kernel) }
+
+// strangers lists the readers of the weight that are not among the layer's nodes.
+func (l *Layer) strangers() []*Node {
+	own, seen := map[Use]bool{}, map[*Value]bool{}
+	for _, n := range l.Nodes {
+		own[Use{n, l.WeightIndex}] = true
+	}
+	var list []*Node
+	for _, n := range l.Nodes {
+		v := n.In(l.WeightIndex)
+		for _, u := range v.Uses {
+			if !own[u] && !seen[v] {
+				list = append(list, u.Node)
+			}
+		}
+		seen[v] = true
+	}
+	return list
+}
+
+// ChannelAxis is the axis of the stored weight that runs over the output channels, -1 when it has none (MatMul with a
+// vector). For a grouped ConvTranspose it runs over those of one group only.
+func (l *Layer) ChannelAxis() int { return l.axis(false) }
+
+// InputAxis is the axis of the stored weight that runs over the input channels: the one to cut into blocks of shared scales.
+// For a grouped Conv it runs over those of one group only.
+func (l *Layer) InputAxis() int { return l.axis(true) }
+
+func (l *Layer) axis(input bool) int {
+	switch l.Kind {
+	case Conv:
+		return b2i(input)
+	case ConvTranspose:
+		return b2i(!input)
+	}
+	rank := len(l.Weight.Shape)
+	if header, err := constHeader(l.Weight); err == nil {
+		rank = len(header.Shape)
+	}
+	if rank == 1 {
+		return b2i(input) - 1
+	}
+	return rank - 2 + b2i(input == (l.view.chan0 == 1))
+}
+
+// OutAxis is the axis of the nodes' output, of the given rank, that runs over the output channels; -1 if there is none.
+func (l *Layer) OutAxis(rank int) int {
+	switch {
+	case l.Kind == Conv || l.Kind == ConvTranspose:
+		return 1
+	case l.ChannelAxis() < 0:
+		return -1
+	case l.Kind == Gemm:
+		return 1 - l.InputIndex
+	case l.WeightIndex == 0: // constant on the left
+		if l.Nodes[0].In(1) != nil && len(l.Nodes[0].In(1).Shape) == 1 {
+			return rank - 1
+		}
+		return rank - 2
+	}
+	return rank - 1
+}
+
+// MACs is the number of multiply-accumulates for one sample: over all nodes, for inputs of known shapes after Infer. One
+// sample is the whole batch divided by the first dimension of the model's first input. The result may be symbolic, such as
+// 147456*sequence, and is Unknown before shapes are known.
+func (l *Layer) MACs() Dim {
+	total := D(0)
+	for _, n := range l.Nodes {
+		total = total.Add(l.macs(n))
+	}
+	return total
+}
+
+func (l *Layer) macs(n *Node) Dim {
+	x, y := n.In(l.InputIndex), n.Out(0)
+	if x == nil || y == nil || x.Shape == nil || y.Shape == nil {
+		return Unknown
+	}
+	total := D(int64(l.Rows) * int64(l.Cols) * int64(l.Groups))
+	switch l.Kind {
+	case Conv:
+		total = total.Mul(y.Shape[0]).Mul(y.Shape[2:].Elements())
+	case ConvTranspose:
+		total = total.Mul(x.Shape[0]).Mul(x.Shape[2:].Elements())
+	default: // elements of the output, each a sum over the columns
+		total = y.Shape.Elements().Mul(D(int64(l.Cols)))
+	}
+	if main := n.Graph.Main(); len(main.Inputs) > 0 && len(main.Inputs[0].Shape) > 0 {
+		return total.Div(main.Inputs[0].Shape[0])
+	}
+	return total
+}
+
+func b2i(b bool) int {
+	if b {
 		return 1
 	}
 	return 0
 }
 
 // Input is the activation that node n of the layer reads.
-func (l *Layer) Input(n *Node) *Value { return n.In(l.InputIndex()) }
+func (l *Layer) Input(n *Node) *Value { return n.In(l.InputIndex) }
 
-// WeightShape is the shape of the stored weight.
+// WeightShape is the shape of the weight as its nodes read it.
 func (l *Layer) WeightShape() []int {
-	s, _ := l.Weight.Shape.Ints()
-	return s
-}
-
-// ChannelAxis is the axis of the stored weight along which its output channels lie. For a ConvTranspose with groups these are
-// the channels of one group, for its groups lie along the input channels.
-func (l *Layer) ChannelAxis() int {
-	rank := len(l.Weight.Shape)
-	switch l.Kind {
-	case Conv:
-		return 0
-	case ConvTranspose:
-		return 1
-	}
-	if l.colsOut || rank < 2 {
-		return rank - 1
-	}
-	return rank - 2
-}
-
-// InputAxis is the axis of the stored weight along which its input channels lie.
-func (l *Layer) InputAxis() int {
-	rank := len(l.Weight.Shape)
-	switch l.Kind {
-	case Conv:
-		return 1
-	case ConvTranspose:
-		return 0
-	}
-	if l.colsOut && rank >= 2 {
-		return rank - 2
-	}
-	return rank - 1
-}
-
-// Window is how the kernel of a convolution moves at node n of the layer.
-func (l *Layer) Window(n *Node) (Window, error) {
-	w, err := ReadWindow(n, l.Kernel)
+	header, err := constHeader(l.Weight)
 	if err != nil {
-		err = fmt.Errorf("%v: %w", n, err)
+		return nil
 	}
-	return w, err
+	return header.Shape
 }
 
-// MACs is the number of multiplications for one sample, summed over the layer's nodes. It needs inferred shapes; a dimension
-// that is not known, such as the length of a sequence, counts as 1, and so does the first, the batch.
-func (l *Layer) MACs() int64 {
-	sum := int64(0)
-	for _, n := range l.Nodes {
-		sum += l.positions(n) * int64(l.Groups) * int64(l.Rows) * int64(l.Cols)
-	}
-	return sum
-}
-
-// positions is the number of times that node n multiplies the whole weight for one sample.
-func (l *Layer) positions(n *Node) int64 {
-	v := n.Out(0)
-	if l.Kind == ConvTranspose {
-		v = n.In(0)
-	}
-	if v == nil || len(v.Shape) < 2 {
-		return 1
-	}
-	s := v.Shape[1:]
-	switch {
-	case l.Kind == Conv || l.Kind == ConvTranspose:
-		s = s[1:]
-	case l.Kind == Gemm:
-		return 1
-	case l.left: // [..., rows, columns]
-		s = append(s[:max(len(s)-2, 0):max(len(s)-2, 0)], s[len(s)-1])
-	default:
-		s = s[:len(s)-1]
-	}
-	p := int64(1)
-	for _, d := range s {
-		if d.N > 1 && p < 1<<50/d.N {
-			p *= d.N
-		}
-	}
-	return p
-}
-
-// Matrix is the weight as float32, Groups x Rows x Cols in row-major order. Weights of other float types are converted.
-func (l *Layer) Matrix() ([]float32, error) {
-	t, err := l.Weight.Tensor()
-	if err != nil {
-		return nil, fmt.Errorf("%v: weight: %w", l, err)
-	}
-	if t, err = t.ToFloat32(); err != nil {
-		return nil, fmt.Errorf("%v: weight: %w", l, err)
-	}
-	return FromFileLayout(l, t.Float32s()), nil
-}
-
-// SetMatrix stores a weight given as Matrix gives it, in the file's layout and element type.
-func (l *Layer) SetMatrix(w []float32) error {
-	if len(w) != l.Groups*l.Rows*l.Cols {
-		return fmt.Errorf("%v: %d weights given, it has %d x %d x %d", l, len(w), l.Groups, l.Rows, l.Cols)
-	}
-	old, err := l.Weight.Tensor()
-	if err != nil {
-		return fmt.Errorf("%v: weight: %w", l, err)
-	}
-	t, err := onnxio.TensorOf(ToFileLayout(l, w), old.Shape...).ConvertTo(old.Type)
-	if err != nil {
-		return fmt.Errorf("%v: weight: %w", l, err)
-	}
-	return l.Weight.Graph.SetInit(l.Weight, t)
-}
-
-// FromFileLayout reorders the elements of the stored weight (or whatever lies in the same way: codes, masks) to the layout
-// of Matrix.
-func FromFileLayout[T any](l *Layer, stored []T) []T {
-	out := make([]T, len(stored))
-	l.eachElement(func(file, matrix int) { out[matrix] = stored[file] })
-	return out
-}
-
-// ToFileLayout is the inverse of FromFileLayout.
-func ToFileLayout[T any](l *Layer, matrix []T) []T {
-	out := make([]T, len(matrix))
-	l.eachElement(func(file, m int) { out[file] = matrix[m] })
-	return out
-}
-
-// eachElement calls fn with the position of each weight in the file and in Matrix.
-func (l *Layer) eachElement(fn func(file, matrix int)) {
-	taps := l.Cols / max(l.ChannelsIn, 1)
-	file := 0
-	switch {
-	case l.Kind == Conv: // (groups rows, channels, kernel...)
-		for r := range l.Groups * l.Rows {
-			for c := range l.ChannelsIn {
-				for k := range taps {
-					fn(file, r*l.Cols+k*l.ChannelsIn+c)
-					file++
-				}
-			}
-		}
-	case l.Kind == ConvTranspose: // (groups channels, rows, kernel...)
-		for c := range l.Groups * l.ChannelsIn {
-			for r := range l.Rows {
-				for k := range taps {
-					fn(file, (c/l.ChannelsIn*l.Rows+r)*l.Cols+k*l.ChannelsIn+c%l.ChannelsIn)
-					file++
-				}
-			}
-		}
-	case l.colsOut:
-		for c := range l.Cols {
-			for r := range l.Rows {
-				fn(file, r*l.Cols+c)
-				file++
-			}
-		}
-	default:
-		for i := range l.Rows * l.Cols {
-			fn(i, i)
-		}
-	}
-}
+// String is what messages call it.
+func (l *Layer) String() string { return fmt.Sprintf("layer %q (%v)", l.Name, l.Kind) }

@@ -1,378 +1,308 @@
-package graph_test
+package graph
 
 import (
 	"fmt"
-	"math"
-	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/testkit"
 	"github.com/obc-onnx/obc/internal/testmodel"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
-func random(r *rand.Rand, shape ...int) *onnxio.Tensor {
-	t := onnxio.NewTensor(onnxio.Float32, shape...)
-	for i := range t.Float32s() {
-		t.Float32s()[i] = float32(r.NormFloat64())
+func iota32(n int) []float32 {
+	s := make([]float32, n)
+	for i := range s {
+		s[i] = float32(i + 1)
+	}
+	return s
+}
+
+func onlyLayer(t *testing.T, g *Graph) *Layer {
+	t.Helper()
+	layers, skipped := Layers(g)
+	if len(layers) != 1 {
+		t.Fatalf("%d layers, skipped %v", len(layers), skipped)
+	}
+	return layers[0]
+}
+
+func x() *testmodel.Builder { return testmodel.New(21).Input("x", onnxio.Float32, "N", 3) }
+
+// TestLayerBehindViews: whatever views lie between, the matrix is the one that is multiplied by, and writing it removes them.
+func TestLayerBehindViews(t *testing.T) {
+	w := iota32(6) // as 2 outputs x 3 inputs
+	want := fmt.Sprint(w)
+	codes := onnxio.TensorOf([]int8{1, 2, 3, 4, 5, 6}, 2, 3)
+	i64 := func(v ...int64) []int64 { return v }
+	for name, b := range map[string]*testmodel.Builder{
+		"transpose":      x().Floats("w", w, 2, 3).Node("Transpose", "w -> t").Node("MatMul", "x t -> y"),
+		"identity":       x().Floats("w", w, 2, 3).Node("Identity", "w -> i").Node("Gemm", "x i -> y", "transB", 1),
+		"constant node":  x().Node("Constant", "-> w", "value", onnxio.TensorOf(w, 2, 3)).Node("Gemm", "x w -> y", "transB", 1),
+		"reshape":        x().Floats("w", w, 6).Int64s("s", 2, -1).Node("Reshape", "w s -> r").Node("Gemm", "x r -> y", "transB", 1),
+		"squeeze":        x().Floats("w", w, 1, 2, 3).Int64s("s", 0).Node("Squeeze", "w s -> r").Node("Gemm", "x r -> y", "transB", 1),
+		"all squeezed":   x().Floats("w", w, 1, 2, 1, 3).Node("Squeeze", "w -> r").Node("Gemm", "x r -> y", "transB", 1),
+		"unsqueeze":      x().Floats("w", w, 2, 3).Int64s("s", 0, -1).Node("Unsqueeze", "w s -> r").Node("Flatten", "r -> f", "axis", 2).Node("Gemm", "x f -> y", "transB", 1),
+		"cast":           x().Init("w", onnxio.TensorOf([]float64{1, 2, 3, 4, 5, 6}, 2, 3)).Node("Cast", "w -> c", "to", 1).Node("Gemm", "x c -> y", "transB", 1),
+		"dequantized":    x().Init("w", codes).Init("s", onnxio.TensorOf([]float32{1})).Node("DequantizeLinear", "w s -> d").Node("Gemm", "x d -> y", "transB", 1),
+		"per channel":    x().Init("w", onnxio.TensorOf([]int8{4, 6, 8, 4, 5, 6}, 2, 3)).Floats("s", []float32{0.5, 1}, 2).Init("z", onnxio.TensorOf([]int8{2, 0}, 2)).Node("DequantizeLinear", "w s z -> d", "axis", 0).Node("Gemm", "x d -> y", "transB", 1),
+		"blocked":        x().Init("w", onnxio.TensorOf([]int8{1, 4, 1, 5, 1, 3}, 3, 2)).Floats("s", []float32{1, 1, 3, 2}, 2, 2).Node("DequantizeLinear", "w s -> d", "axis", 0, "block_size", 2).Node("MatMul", "x d -> y"),
+		"two views":      x().Init("w", codes).Init("s", onnxio.TensorOf([]float32{1})).Node("DequantizeLinear", "w s -> d").Node("Transpose", "d -> t", "perm", i64(1, 0)).Node("MatMul", "x t -> y"),
+		"float16 weight": x().Init("w", half(w, 2, 3)).Node("Gemm", "x w -> y", "transB", 1),
+	} {
+		g := mustNew(t, b.Outputs("y"))
+		l := onlyLayer(t, g)
+		m, err := l.Matrix()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if name == "blocked" { // rows 1 1 3 / 4 5 6 with the scales above
+			if got := fmt.Sprint(m); got != "[1 1 3 4 5 6]" {
+				t.Errorf("%s: matrix %s", name, got)
+			}
+		} else if got := fmt.Sprint(m); got != want {
+			t.Errorf("%s: matrix %s, want %s", name, got, want)
+		}
+		m[5] = 9
+		if err := l.SetMatrix(m); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := g.Sync(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		again := onlyLayer(t, mustModel(t, g.Model))
+		if got, _ := again.Matrix(); !slices.Equal(got, m) {
+			t.Errorf("%s: reads back %v, want %v", name, got, m)
+		}
+		if name != "constant node" {
+			if p := g.Model.Proto.Graph; len(p.Node) != 1 || len(p.Initializer) != 1 || p.Initializer[0].GetName() != "w" {
+				t.Errorf("%s: views stay behind: %v", name, p)
+			}
+		}
+	}
+}
+
+func half(v []float32, shape ...int) *onnxio.Tensor {
+	t, err := onnxio.TensorOf(v, shape...).ConvertTo(onnxio.Float16)
+	if err != nil {
+		panic(err)
 	}
 	return t
 }
 
-// layersOf builds the graph and finds its layers.
-func layersOf(t *testing.T, b *testmodel.Builder) ([]*graph.Layer, []graph.Skipped) {
+func mustModel(t *testing.T, m *onnxio.Model) *Graph {
 	t.Helper()
-	g, err := graph.New(b.Model())
+	g, err := New(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return graph.Layers(g)
+	return g
 }
 
-// product computes the layer's output rows X W^T, a matrix a group.
-func product(t *testing.T, l *graph.Layer, x *onnxio.Tensor) [][]float64 {
-	t.Helper()
-	w, err := l.Matrix()
-	if err != nil {
+func TestSetMatrixKeepsType(t *testing.T) {
+	g := mustNew(t, x().Init("w", half(iota32(6), 2, 3)).Node("Gemm", "x w -> y", "transB", 1).Outputs("y"))
+	l := onlyLayer(t, g)
+	if err := l.SetMatrix([]float32{1.0001, 2, 3, 4, 5, 6}); err != nil {
 		t.Fatal(err)
 	}
-	xs, err := l.Unfold(l.Nodes[0], x)
-	if err != nil {
+	if m, _ := l.Matrix(); l.Weight.Type != onnxio.Float16 || m[0] != 1 {
+		t.Errorf("%v %v", l.Weight, m)
+	}
+	if err := l.SetMatrix(make([]float32, 5)); err == nil {
+		t.Error("a matrix of the wrong size is accepted")
+	}
+}
+
+// TestSharedWeights: one layer for all nodes that multiply by a weight in the same way, wherever they are.
+func TestSharedWeights(t *testing.T) {
+	g := mustNew(t, x().Floats("w", iota32(9), 3, 3).Init("c", onnxio.TensorOf([]bool{true})).
+		Node("MatMul", "x w -> a").Node("MatMul", "a w -> b").Node("Transpose", "w -> t").Node("MatMul", "b t -> d").
+		Node("Transpose", "w -> t2").Node("MatMul", "d t2 -> e").
+		Node("If", "c -> y", "then_branch", testmodel.New(0).Node("MatMul", "x w -> r").Outputs("r"),
+			"else_branch", testmodel.New(0).Node("Gather", "w c -> s").Outputs("s")).Outputs("e", "y"))
+	layers, skipped := Layers(g)
+	if len(layers) != 2 || len(skipped) != 0 {
+		t.Fatalf("%d layers, skipped %v", len(layers), skipped)
+	}
+	a, b := layers[0], layers[1]
+	if len(a.Nodes) != 3 || a.Nodes[2].Graph == g || len(b.Nodes) != 2 || b.Nodes[1].Name() != "n_e" {
+		t.Errorf("nodes %v and %v", a.Nodes, b.Nodes)
+	}
+	var others []string
+	for _, n := range a.Others {
+		others = append(others, n.Op())
+	}
+	if got := strings.Join(others, " "); got != "Transpose Transpose Gather" {
+		t.Errorf("other readers: %s", got)
+	}
+	m, _ := a.Matrix()
+	m[1] = 100
+	if err := a.SetMatrix(m); err != nil {
 		t.Fatal(err)
 	}
-	out := make([][]float64, l.Groups)
-	for g := range out {
-		for row := 0; row < len(xs[g]); row += l.Cols {
-			for r := range l.Rows {
-				sum := 0.0
-				for c := range l.Cols {
-					sum += float64(xs[g][row+c]) * float64(w[(g*l.Rows+r)*l.Cols+c])
-				}
-				out[g] = append(out[g], sum)
+	w, _ := g.Value("w").Const()
+	if w.Float32s()[3] != 4 {
+		t.Error("a weight that others read was changed")
+	}
+	for _, n := range a.Nodes {
+		if n.In(1) != a.Weight {
+			t.Errorf("%v does not read the new weight", n)
+		}
+	}
+	if m, _ := b.Matrix(); m[0] != 1 || m[1] != 2 || m[3] != 4 {
+		t.Errorf("the other layer's matrix is %v", m)
+	}
+	if err := b.SetMatrix(m); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if g.Node("n_t") != nil || g.Node("n_t2") != nil {
+		t.Error("transposes that nothing reads stay")
+	}
+}
+
+func TestSkippedReasons(t *testing.T) {
+	w := func() *testmodel.Builder { return x().Floats("w", iota32(6), 3, 2) }
+	for want, b := range map[string]*testmodel.Builder{
+		`not constant: "v" is an input`:               x().Input("v", onnxio.Float32, 3, 2).Node("MatMul", "x v -> y"),
+		`not constant: "v" is computed by node "n_v"`: x().Node("Relu", "x -> v").Node("MatMul", "x v -> y"),
+		`computed from constants by node "n_v" (Mul)`: w().Node("Mul", "w w -> v").Node("MatMul", "x v -> y"),
+		"both operands are constant":                  w().Node("MatMul", "w w -> y"),
+		"integer type":                                x().Init("w", onnxio.TensorOf([]int32{1, 2, 3}, 3, 1)).Node("MatMul", "x w -> y"),
+		"has batch dimensions":                        x().Floats("w", iota32(12), 2, 3, 2).Node("MatMul", "x w -> y"),
+		"too small":                                   x().Floats("w", iota32(4), 4, 1, 1, 1).Node("Conv", "x w -> y", "group", 4),
+		"recurrent":                                   w().Node("LSTM", "x w w -> y"),
+		"Einsum is not supported":                     w().Node("Einsum", "x w -> y", "equation", "ij,jk->ik"),
+		"quantized already":                           w().Node("QLinearMatMul", "x w w w -> y"),
+		"cannot be split into 2 groups":               x().Floats("w", iota32(6), 3, 1, 2).Node("Conv", "x w -> y", "group", 2),
+		"attribute strides is":                        x().Floats("w", iota32(6), 3, 1, 2).Node("Conv", "x w -> y", "strides", []int64{0}),
+		"expected two dimensions":                     x().Floats("w", iota32(6), 6).Node("Gemm", "x w -> y"),
+		"weight is not constant: it is omitted":       x().Node("Conv", "x _ -> y"),
+	} {
+		g := mustNew(t, b.Outputs("y"))
+		layers, skipped := Layers(g)
+		if len(layers) != 0 || len(skipped) != 1 || !strings.Contains(skipped[0].Reason, want) {
+			t.Errorf("%s: %d layers, skipped %v", want, len(layers), skipped)
+		}
+	}
+}
+
+func TestLayerAxes(t *testing.T) {
+	c := func(op string, shape ...int) *Layer {
+		return onlyLayer(t, mustNew(t, x().Floats("w", iota32(volume(shape)), shape...).Node(op, "x w -> y").Outputs("y")))
+	}
+	left := onlyLayer(t, mustNew(t, x().Floats("w", iota32(6), 2, 3).Node("MatMul", "w x -> y").Outputs("y")))
+	transB := onlyLayer(t, mustNew(t, x().Floats("w", iota32(6), 2, 3).Node("Gemm", "x w -> y", "transB", 1).Outputs("y")))
+	for name, k := range map[string]struct {
+		l                   *Layer
+		channel, input, out int // axes; out for rank 4
+	}{
+		"Conv": {c("Conv", 2, 3, 1, 1), 0, 1, 1}, "ConvTranspose": {c("ConvTranspose", 2, 3, 1, 1), 1, 0, 1}, "MatMul": {c("MatMul", 3, 2), 1, 0, 3},
+		"batched": {c("MatMul", 1, 3, 2), 2, 1, 3}, "vector": {c("MatMul", 3), -1, 0, -1}, "left": {left, 0, 1, 2},
+		"Gemm": {c("Gemm", 3, 2), 1, 0, 1}, "transB": {transB, 0, 1, 1},
+	} {
+		if a, b, o := k.l.ChannelAxis(), k.l.InputAxis(), k.l.OutAxis(4); a != k.channel || b != k.input || o != k.out {
+			t.Errorf("%s: channels on axis %d, inputs on %d, output channels on %d", name, a, b, o)
+		}
+	}
+	if left.InputIndex != 1 || left.WeightIndex != 0 {
+		t.Error("a constant on the left is input 0")
+	}
+}
+
+func TestMACs(t *testing.T) {
+	g := mustNew(t, testmodel.New(18).Input("x", onnxio.Float32, "N", 4, 8, 8).Floats("w", iota32(6*2*9), 6, 2, 3, 3).
+		Node("Conv", "x w -> y", "group", 2).Output("y", onnxio.Float32, "N", 6, 6, 6))
+	if got := onlyLayer(t, g).MACs(); got != D(6*2*9*36) {
+		t.Errorf("Conv: %v", got)
+	}
+	g = mustNew(t, testmodel.New(18).Input("x", onnxio.Float32, "N", 4, 5, 5).Floats("w", iota32(4*3*4), 4, 3, 2, 2).
+		Node("ConvTranspose", "x w -> y", "strides", []int64{2, 2}).Output("y", onnxio.Float32, "N", 3, 10, 10))
+	if got := onlyLayer(t, g).MACs(); got != D(4*3*4*25) {
+		t.Errorf("ConvTranspose: %v", got)
+	}
+	g = mustNew(t, testmodel.New(18).Input("x", onnxio.Float32, "N", "S", 4).Floats("w", iota32(12), 4, 3).
+		Node("MatMul", "x w -> y").Output("y", onnxio.Float32, "N", "S", 3))
+	if got := onlyLayer(t, g).MACs().String(); got != "12*S" {
+		t.Errorf("MatMul: %v", got)
+	}
+}
+
+func TestBias(t *testing.T) {
+	for name, c := range map[string]struct {
+		b    *testmodel.Builder
+		want []float32
+	}{
+		"Conv":         {x().Floats("w", iota32(6), 2, 3, 1).Floats("b", []float32{1, 2}, 2).Node("Conv", "x w b -> y"), []float32{1, 2}},
+		"none":         {x().Floats("w", iota32(6), 2, 3, 1).Node("Conv", "x w -> y"), []float32{0, 0}},
+		"Gemm":         {x().Floats("w", iota32(6), 2, 3).Floats("b", []float32{1, 2}, 1, 2).Node("Gemm", "x w b -> y", "transB", 1, "beta", 0.5), []float32{0.5, 1}},
+		"Gemm scalar":  {x().Floats("w", iota32(6), 2, 3).Floats("b", []float32{3}).Node("Gemm", "x w b -> y", "transB", 1), []float32{3, 3}},
+		"Gemm left":    {x().Floats("w", iota32(6), 2, 3).Floats("b", []float32{1, 2}, 2, 1).Node("Gemm", "w x b -> y"), []float32{1, 2}},
+		"beta of 0":    {x().Floats("w", iota32(6), 2, 3).Floats("b", []float32{1, 2}, 2).Node("Gemm", "x w b -> y", "transB", 1, "beta", 0.0), []float32{0, 0}},
+		"MatMul":       {x().Floats("w", iota32(6), 3, 2).Floats("b", []float32{1, 2}, 2).Node("MatMul", "x w -> m").Node("Add", "b m -> y"), []float32{1, 2}},
+		"MatMul, none": {x().Floats("w", iota32(6), 3, 2).Node("MatMul", "x w -> y"), []float32{0, 0}},
+		"shared bias":  {x().Floats("w", iota32(6), 2, 3, 1).Floats("b", []float32{1, 2}, 2).Node("Conv", "x w b -> y").Node("Neg", "b -> z"), []float32{1, 2}},
+	} {
+		g := mustNew(t, c.b.Outputs("y"))
+		l := onlyLayer(t, g)
+		n := l.Nodes[0]
+		if got, err := l.BiasVector(n); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: bias %v %v, want %v", name, got, err, c.want)
+		}
+		if err := l.SetBias(n, []float32{7, 8}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := g.Sync(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		g2 := mustModel(t, g.Model)
+		l = onlyLayer(t, g2)
+		if got, err := l.BiasVector(l.Nodes[0]); err != nil || !slices.Equal(got, []float32{7, 8}) {
+			t.Errorf("%s: reads back %v %v", name, got, err)
+		}
+		if neg := g2.Node("n_z"); neg != nil {
+			if b, _ := neg.In(0).Const(); b.Float32s()[0] != 1 {
+				t.Errorf("%s: a bias that another node reads was changed", name)
 			}
 		}
 	}
-	return out
 }
 
-// TestConvLayers compares X W^T with the plain definition of both convolutions: every pair of an input and a kernel element
-// adds to one output element.
-func TestConvLayers(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for i := range 200 {
-		rank, groups, cin, cout := 1+r.IntN(3), 1+r.IntN(3), 1+r.IntN(3), 1+r.IntN(3)
-		transpose := i%2 == 1
-		ints := func(lo, hi int) []int64 {
-			l := make([]int64, rank)
-			for d := range l {
-				l[d] = int64(lo + r.IntN(hi-lo+1))
-			}
-			return l
-		}
-		kernel, strides, dilations, pads := ints(1, 3), ints(1, 3), ints(1, 2), append(ints(0, 1), ints(0, 1)...)
-		in := []int{2, groups * cin}
-		for range rank {
-			in = append(in, 5+r.IntN(3))
-		}
-		ws := []int{groups * cout, cin}
-		op := "Conv"
-		if transpose {
-			op, ws = "ConvTranspose", []int{groups * cin, cout}
-		}
-		for _, k := range kernel {
-			ws = append(ws, int(k))
-		}
-		x, w := random(r, in...), random(r, ws...)
-		b := testmodel.New(18).Input("x", onnxio.Float32, anys(in)...).Init("w", w).Outputs("y").
-			Node(op, "x w -> y", "group", groups, "strides", strides, "dilations", dilations, "pads", pads)
-		layers, skipped := layersOf(t, b)
-		if len(layers) != 1 || len(skipped) != 0 {
-			t.Fatalf("layers %v, skipped %v", layers, skipped)
-		}
-		l := layers[0]
-		if l.Groups != groups || l.Rows != cout || l.ChannelsIn != cin {
-			t.Fatalf("%v: %d groups, %d rows, %d channels, expected %d, %d, %d", l, l.Groups, l.Rows, l.ChannelsIn, groups, cout, cin)
-		}
-		win, err := l.Window(l.Nodes[0])
+// TestZooLayers: the public models have the layers that their exporters put in.
+func TestZooLayers(t *testing.T) {
+	dir := filepath.Join(testkit.Shared(t), "zoo")
+	for file, want := range map[string]string{
+		"fmnist-resnet/model.onnx":      "Conv 15, Gemm 1",
+		"fmnist-resnet/model_bn.onnx":   "Conv 15, Gemm 1",
+		"efficientnet-lite0/model.onnx": "Conv 49, Gemm 1",
+		"minilm/model.onnx":             "MatMul 36",
+	} {
+		m, err := onnxio.Load(filepath.Join(dir, file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		resolve := win.Resolve
-		if transpose {
-			resolve = win.ResolveTranspose
-		}
-		out, p, err := resolve(in[2:])
-		if err != nil {
-			continue // the kernel does not fit
-		}
-		want := plainConv(x, w, transpose, groups, cin, cout, out, p, asInts(strides), asInts(dilations))
-		got := product(t, l, x)
-		pix := size(out)
-		for g := range got {
-			for k, v := range got[g] {
-				row, ch := k/cout, k%cout
-				at := ((row/pix*groups+g)*cout+ch)*pix + row%pix
-				if math.Abs(v-want[at]) > 1e-9 {
-					t.Fatalf("%s in %v weight %v strides %v dilations %v pads %v: output %d is %v, expected %v", op, in, ws, strides, dilations, pads, at, v, want[at])
-				}
+		layers, skipped := Layers(mustModel(t, m))
+		count := map[LayerKind]int{}
+		for _, l := range layers {
+			count[l.Kind]++
+			if _, err := l.Matrix(); err != nil {
+				t.Error(err)
 			}
 		}
-		roundTrip(t, l)
-	}
-}
-
-func plainConv(x, w *onnxio.Tensor, transpose bool, groups, cin, cout int, out, pads, strides, dilations []int) []float64 {
-	in, kernel := x.Shape[2:], w.Shape[2:]
-	y := make([]float64, x.Shape[0]*groups*cout*size(out))
-	small, big := out, in // the convolution goes from big to small
-	if transpose {
-		small, big = in, out
-	}
-	for n := range x.Shape[0] {
-		for g := range groups {
-			for c := range cin {
-				for m := range cout {
-					for s := range size(small) {
-						for k := range size(kernel) {
-							at, ok := 0, true
-							ps, pk := coords(s, small), coords(k, kernel)
-							for d := range big {
-								p := ps[d]*strides[d] + pk[d]*dilations[d] - pads[d]
-								ok = ok && p >= 0 && p < big[d]
-								at = at*big[d] + p
-							}
-							if !ok {
-								continue
-							}
-							xi, yi, wi := at, s, ((g*cout+m)*cin+c)*size(kernel)+k
-							if transpose {
-								xi, yi, wi = s, at, ((g*cin+c)*cout+m)*size(kernel)+k
-							}
-							y[((n*groups+g)*cout+m)*size(out)+yi] += float64(x.Float32s()[((n*groups+g)*cin+c)*size(in)+xi]) * float64(w.Float32s()[wi])
-						}
-					}
-				}
+		var got []string
+		for k := Conv; k <= MatMul; k++ {
+			if count[k] > 0 {
+				got = append(got, fmt.Sprint(k, " ", count[k]))
 			}
 		}
-	}
-	return y
-}
-
-func coords(i int, shape []int) []int {
-	p := make([]int, len(shape))
-	for d := len(shape) - 1; d >= 0; d-- {
-		p[d] = i % shape[d]
-		i /= shape[d]
-	}
-	return p
-}
-
-func size(s []int) int {
-	n := 1
-	for _, d := range s {
-		n *= d
-	}
-	return n
-}
-
-func anys(s []int) []any {
-	out := make([]any, len(s))
-	for i, d := range s {
-		out[i] = d
-	}
-	return out
-}
-
-func asInts(l []int64) []int {
-	out := make([]int, len(l))
-	for i, v := range l {
-		out[i] = int(v)
-	}
-	return out
-}
-
-// roundTrip checks that SetMatrix writes what Matrix reads and that both layouts are permutations of each other.
-func roundTrip(t *testing.T, l *graph.Layer) {
-	t.Helper()
-	before, _ := l.Weight.Tensor()
-	stored := slices.Clone(before.Float32s())
-	w, err := l.Matrix()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := graph.ToFileLayout(l, w); !slices.Equal(got, stored) {
-		t.Fatalf("%v: ToFileLayout(Matrix) is not the stored weight", l)
-	}
-	for i := range w {
-		w[i]++
-	}
-	if err := l.SetMatrix(w); err != nil {
-		t.Fatal(err)
-	}
-	after, _ := l.Weight.Tensor()
-	for i, v := range after.Float32s() {
-		if v != stored[i]+1 {
-			t.Fatalf("%v: element %d is %v after SetMatrix, expected %v", l, i, v, stored[i]+1)
+		if s := strings.Join(got, ", "); s != want {
+			t.Errorf("%s: %s, want %s; skipped %v", file, s, want, skipped)
 		}
-	}
-	if err := l.SetMatrix(w[1:]); err == nil {
-		t.Errorf("%v: SetMatrix took too few weights", l)
-	}
-}
-
-// TestMatrixLayers: the product of stored operands equals X W^T for all ways to write one.
-func TestMatrixLayers(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 4))
-	const k, n, m = 3, 4, 5 // x has m vectors of k, the layer n outputs
-	for _, c := range []struct {
-		op, wires        string
-		attrs            []any
-		x, w             []int
-		transX, transOut bool // x is (k, m); the output is (n, m)
-		transW           bool // w is (n, k)
-	}{
-		{"MatMul", "x w -> y", nil, []int{m, k}, []int{k, n}, false, false, false},
-		{"MatMul", "x w -> y", nil, []int{m, k}, []int{1, k, n}, false, false, false},
-		{"MatMul", "w x -> y", nil, []int{k, m}, []int{n, k}, true, true, true},
-		{"Gemm", "x w -> y", nil, []int{m, k}, []int{k, n}, false, false, false},
-		{"Gemm", "x w -> y", []any{"transB", 1}, []int{m, k}, []int{n, k}, false, false, true},
-		{"Gemm", "x w -> y", []any{"transA", 1}, []int{k, m}, []int{k, n}, true, false, false},
-		{"Gemm", "w x -> y", nil, []int{k, m}, []int{n, k}, true, true, true},
-		{"Gemm", "w x -> y", []any{"transA", 1, "transB", 1}, []int{m, k}, []int{k, n}, false, true, false},
-	} {
-		t.Run(fmt.Sprint(c.op, c.wires, c.attrs), func(t *testing.T) {
-			x, w := random(r, c.x...), random(r, c.w...)
-			layers, skipped := layersOf(t, testmodel.New(18).Input("x", onnxio.Float32, anys(c.x)...).Init("w", w).Outputs("y").Node(c.op, c.wires, c.attrs...))
-			if len(layers) != 1 || len(skipped) != 0 {
-				t.Fatalf("layers %v, skipped %v", layers, skipped)
-			}
-			l := layers[0]
-			if l.Rows != n || l.Cols != k {
-				t.Fatalf("%d x %d, expected %d x %d", l.Rows, l.Cols, n, k)
-			}
-			got := product(t, l, x)[0]
-			for i := range m {
-				for j := range n {
-					want := 0.0
-					for p := range k {
-						xi, wi := i*k+p, p*n+j
-						if c.transX {
-							xi = p*m + i
-						}
-						if c.transW {
-							wi = j*k + p
-						}
-						want += float64(x.Float32s()[xi]) * float64(w.Float32s()[wi])
-					}
-					if math.Abs(got[i*n+j]-want) > 1e-12 {
-						t.Fatalf("output (%d, %d) is %v, expected %v", i, j, got[i*n+j], want)
-					}
-				}
-			}
-			ch := l.WeightShape()[l.ChannelAxis()]
-			if ch != n || l.WeightShape()[l.InputAxis()] != k {
-				t.Errorf("channel axis %d and input axis %d of %v", l.ChannelAxis(), l.InputAxis(), l.WeightShape())
-			}
-			roundTrip(t, l)
-		})
-	}
-}
-
-func TestBatchedVectors(t *testing.T) {
-	r := rand.New(rand.NewPCG(5, 6))
-	w := random(r, 3, 4)
-	l, _ := layersOf(t, testmodel.New(18).Input("x", onnxio.Float32, "b", "s", 3).Init("w", w).Outputs("y").Node("MatMul", "x w -> y"))
-	xs, err := l[0].Unfold(l[0].Nodes[0], random(r, 2, 5, 3))
-	if err != nil || len(xs[0]) != 30 {
-		t.Fatalf("%d numbers, %v", len(xs[0]), err)
-	}
-	if _, err := l[0].Unfold(l[0].Nodes[0], random(r, 2, 5, 4)); err == nil {
-		t.Error("an input of the wrong width was taken")
-	}
-	l, _ = layersOf(t, testmodel.New(18).Input("x", onnxio.Float32, 2, 4, 5).Init("w", w).Outputs("y").Node("MatMul", "w x -> y"))
-	x := random(r, 2, 4, 5)
-	xs, err = l[0].Unfold(l[0].Nodes[0], x)
-	if err != nil || len(xs[0]) != 40 || xs[0][4] != x.Float32s()[1] || xs[0][1] != x.Float32s()[5] {
-		t.Fatalf("columns of the right operand are not the rows of X: %v", err)
-	}
-}
-
-func TestSharedWeight(t *testing.T) {
-	w := random(rand.New(rand.NewPCG(7, 8)), 4, 4)
-	b := testmodel.New(18).Input("x", onnxio.Float32, "b", 4).Init("w", w).Outputs("z").
-		Node("MatMul", "x w -> y").Node("Relu", "y -> r").Node("MatMul", "r w -> z")
-	layers, skipped := layersOf(t, b)
-	if len(layers) != 1 || len(layers[0].Nodes) != 2 || len(skipped) != 0 {
-		t.Fatalf("layers %v, skipped %v: expected one layer of two nodes", layers, skipped)
-	}
-	b.Node("Gather", "w i -> q").Int64s("i", 0)
-	layers, skipped = layersOf(t, b)
-	if len(layers) != 0 || len(skipped) != 2 || !strings.Contains(skipped[0].Reason, "Gather") {
-		t.Fatalf("layers %v, skipped %v: expected none, because Gather reads the weight too", layers, skipped)
-	}
-}
-
-func TestSkipped(t *testing.T) {
-	r := rand.New(rand.NewPCG(9, 10))
-	f := func() *testmodel.Builder {
-		return testmodel.New(18).Input("x", onnxio.Float32, 2, 4).Input("v", onnxio.Float32, 4, 4).Outputs("y")
-	}
-	for want, b := range map[string]*testmodel.Builder{
-		"not constant":      f().Node("MatMul", "x v -> y"),
-		"integer type":      f().Init("w", onnxio.NewTensor(onnxio.Int32, 4, 4)).Node("MatMul", "x w -> y"),
-		"both operands":     f().Init("w", random(r, 4, 4)).Node("MatMul", "w w -> y"),
-		"recurrent":         f().Init("w", random(r, 1, 4, 4)).Node("LSTM", "x w w -> y"),
-		"batch of matrices": f().Init("w", random(r, 3, 4, 4)).Node("MatMul", "x w -> y"),
-		"output of the":     f().Init("w", random(r, 4, 4)).Outputs("w").Node("MatMul", "x w -> y"),
-		"computes on":       f().Init("w", onnxio.NewTensor(onnxio.Int8, 4, 4)).Node("MatMulInteger", "x w -> y"),
-		"is empty":          f().Init("w", onnxio.NewTensor(onnxio.Float32, 4, 0)).Node("MatMul", "x w -> y"),
-		"kernel_shape":      f().Init("w", random(r, 4, 4, 3)).Node("Conv", "x w -> y", "kernel_shape", []int64{5}),
-		"cannot be split":   f().Init("w", random(r, 4, 4, 3)).Node("Conv", "x w -> y", "group", 3),
-		"has no layout":     f().Init("w", random(r, 4, 4)).Node("Einsum", "x w -> y", "equation", "ab,bc->ac"),
-		"fused operator":    f().Import("com.microsoft", 1).Init("w", random(r, 4, 4)).Node("com.microsoft::FusedMatMul", "x w -> y"),
-		"also its input 2":  f().Init("w", random(r, 4, 4)).Node("Gemm", "x w w -> y"),
-		"no convolution's":  f().Init("w", random(r, 4, 4)).Node("Conv", "x w -> y"),
-	} {
-		layers, skipped := layersOf(t, b)
-		if len(layers) != 0 || len(skipped) != 1 || !strings.Contains(skipped[0].Reason, want) {
-			t.Errorf("layers %v, skipped %v: expected the reason %q", layers, skipped, want)
-		}
-	}
-	if layers, skipped := layersOf(t, f().Node("Relu", "x -> y")); len(layers)+len(skipped) != 0 {
-		t.Errorf("layers %v, skipped %v: Relu has no weights", layers, skipped)
-	}
-}
-
-func TestLayersInSubgraphs(t *testing.T) {
-	w := random(rand.New(rand.NewPCG(11, 12)), 4, 4)
-	branch := func(op string) *testmodel.Builder {
-		return testmodel.New(18).Init("w"+op, w).Outputs("o"+op).Node("MatMul", "x w"+op+" -> o"+op)
-	}
-	b := testmodel.New(18).Input("x", onnxio.Float32, "b", 4).Input("c", onnxio.Bool).Outputs("y").
-		Node("If", "c -> y", "then_branch", branch("a"), "else_branch", branch("b"))
-	layers, _ := layersOf(t, b)
-	if len(layers) != 2 {
-		t.Fatalf("layers %v, expected one in each branch", layers)
-	}
-}
-
-func TestHalfWeights(t *testing.T) {
-	w, err := random(rand.New(rand.NewPCG(13, 14)), 4, 2).ConvertTo(onnxio.Float16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	layers, _ := layersOf(t, testmodel.New(18).Input("x", onnxio.Float16, "b", 4).Init("w", w).Outputs("y").Node("MatMul", "x w -> y"))
-	m, err := layers[0].Matrix()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := layers[0].SetMatrix(m); err != nil {
-		t.Fatal(err)
-	}
-	after, _ := layers[0].Weight.Tensor()
-	if after.Type != onnxio.Float16 || !slices.Equal(after.Data.([]uint16), w.Data.([]uint16)) {
-		t.Errorf("a float16 weight changed on its way through Matrix and SetMatrix: %v", after)
+		m.Close()
 	}
 }

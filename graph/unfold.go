@@ -6,67 +6,70 @@ import (
 	"github.com/obc-onnx/obc/onnxio"
 )
 
-// Unfold turns the activation x that node n of the layer reads into the rows of X, one matrix a group: the output of the
-// node without bias is X W^T, row by row. A matrix has one row for each output position (batch first, then the positions in
-// order; for a constant left operand the columns of x) and Cols columns in the order of Layer.
+// Unfold turns an activation x of node n into the columns of the layer problem: for each group a samples x Cols array X,
+// row-major, ordered like Matrix, such that row s of X W^T (plus bias) is the output of the group's channels at one place.
+// The places are, in this order: image and output position of Conv and ConvTranspose; row of the other factor of Gemm
+// and MatMul, or its column when the constant is on the left, for each matrix of the batch. alpha of Gemm is part of X.
 //
-// This is the plain definition, slow and exact: the oracle for whatever computes Hessians faster.
-func (l *Layer) Unfold(n *Node, x *onnxio.Tensor) ([][]float32, error) {
-	x, err := x.ToFloat32()
-	if err != nil {
-		return nil, fmt.Errorf("%v: input: %w", n, err)
-	}
-	if l.Kind == Conv || l.Kind == ConvTranspose {
-		return l.unfoldConv(n, x)
-	}
-	rows, err := l.unfoldMatrix(n, x)
-	return [][]float32{rows}, err
-}
-
-func (l *Layer) unfoldMatrix(n *Node, x *onnxio.Tensor) ([]float32, error) {
-	rank := len(x.Shape)
-	colsLast := !l.left // x is (..., rows of X, columns)
-	if l.Kind == Gemm {
-		trans := n.Int("transA", 0) != 0
-		if l.left {
-			trans = n.Int("transB", 0) != 0
-		}
-		colsLast = colsLast != trans
-	}
-	if rank == 1 {
-		colsLast = true
-	}
-	at := rank - 2
-	if colsLast {
-		at = rank - 1
-	}
-	if rank == 0 || x.Shape[at] != l.Cols {
-		return nil, fmt.Errorf("%v: input of shape %v, expected %d in dimension %d", n, x.Shape, l.Cols, at)
-	}
+// This is the plain definition, for one node and float32 only; calibration has faster ways to the same Hessian.
+func (l *Layer) Unfold(n *Node, x *onnxio.Tensor) (groups [][]float32, samples int, err error) {
 	data := x.Float32s()
-	if colsLast {
-		return append([]float32(nil), data...), nil
+	if data == nil && x.Len() > 0 {
+		return nil, 0, fmt.Errorf("%v: input %q is %v, expected float32", n, n.In(l.InputIndex).Name, x.Type)
 	}
-	cols, inner := l.Cols, x.Shape[rank-1]
-	out := make([]float32, len(data))
-	for b := range len(data) / max(cols*inner, 1) {
-		for c := range cols {
-			for i := range inner {
-				out[(b*inner+i)*cols+c] = data[(b*cols+c)*inner+i]
+	switch l.Kind {
+	case Conv, ConvTranspose:
+		return l.unfoldConv(n, x)
+	case Gemm:
+		if x.Rank() != 2 {
+			return nil, 0, fmt.Errorf("%v: input is %v, expected two dimensions", n, x)
+		}
+		trans := n.Int("transA", 0) != 0
+		if l.InputIndex == 1 {
+			trans = n.Int("transB", 0) == 0
+		}
+		groups, samples, err = l.unfoldMatrix(n, x, trans)
+		if alpha := n.Float("alpha", 1); err == nil && alpha != 1 {
+			for i := range groups[0] {
+				groups[0][i] *= alpha
 			}
 		}
+		return groups, samples, err
 	}
-	return out, nil
+	return l.unfoldMatrix(n, x, l.WeightIndex == 0 && x.Rank() > 1)
 }
 
-func (l *Layer) unfoldConv(n *Node, x *onnxio.Tensor) ([][]float32, error) {
+// unfoldMatrix takes the rows of each matrix of x, or with trans its columns. A vector is one row.
+func (l *Layer) unfoldMatrix(n *Node, x *onnxio.Tensor, trans bool) ([][]float32, int, error) {
+	if x.Rank() == 0 {
+		return nil, 0, fmt.Errorf("%v: input is a scalar", n)
+	}
+	rows, cols := 1, x.Shape[x.Rank()-1]
+	if x.Rank() > 1 {
+		rows = x.Shape[x.Rank()-2]
+	}
+	inner := cols
+	if trans {
+		inner = rows
+	}
+	if inner != l.Cols {
+		return nil, 0, fmt.Errorf("%v: input is %v, expected %d channels", n, x, l.Cols)
+	}
+	src := x.Float32s()
+	if !trans {
+		return [][]float32{append([]float32{}, src...)}, len(src) / l.Cols, nil
+	}
+	return [][]float32{permute(src, []int{len(src) / (rows * max(cols, 1)), rows, cols}, []int{0, 2, 1})}, len(src) / l.Cols, nil
+}
+
+func (l *Layer) unfoldConv(n *Node, x *onnxio.Tensor) ([][]float32, int, error) {
 	w, err := l.Window(n)
 	if err != nil {
-		return nil, err
+		return nil, 0, fmt.Errorf("%v: %w", n, err)
 	}
-	channels := l.Groups * l.ChannelsIn
-	if len(x.Shape) != len(l.Kernel)+2 || x.Shape[1] != channels {
-		return nil, fmt.Errorf("%v: input of shape %v, expected [N %d] and %d spatial dimensions", n, x.Shape, channels, len(l.Kernel))
+	d := len(l.Kernel)
+	if x.Rank() != d+2 || x.Shape[1] != l.Groups*l.ChannelsIn {
+		return nil, 0, fmt.Errorf("%v: input is %v, expected %d channels and %d spatial dimensions", n, x, l.Groups*l.ChannelsIn, d)
 	}
 	in := x.Shape[2:]
 	resolve := w.Resolve
@@ -75,64 +78,65 @@ func (l *Layer) unfoldConv(n *Node, x *onnxio.Tensor) ([][]float32, error) {
 	}
 	out, pads, err := resolve(in)
 	if err != nil {
-		return nil, fmt.Errorf("%v: %w", n, err)
+		return nil, 0, fmt.Errorf("%v: %w", n, err)
 	}
-	inPix, outPix, taps := volume(in), volume(out), volume(l.Kernel)
-	data := x.Float32s()
-	xs := make([][]float32, l.Groups)
-	for g := range xs {
-		xs[g] = make([]float32, x.Shape[0]*outPix*l.Cols)
-		for row := range x.Shape[0] * outPix {
-			pos := unravel(row%outPix, out)
-			for k := range taps {
-				at := l.inputAt(w, pads, pos, unravel(k, l.Kernel), in)
-				if at < 0 {
+	places, area := volume(out), volume(in)
+	samples := x.Shape[0] * places
+	groups := make([][]float32, l.Groups)
+	src := x.Float32s()
+	for g := range groups {
+		dst := make([]float32, samples*l.Cols)
+		groups[g] = dst
+		for s := range samples {
+			image, place := s/places, s%places
+			for k := range volume(l.Kernel) {
+				from, inside := l.reads(w, pads, in, coords(place, out), coords(k, l.Kernel))
+				if !inside {
 					continue
 				}
 				for c := range l.ChannelsIn {
-					xs[g][row*l.Cols+k*l.ChannelsIn+c] = data[(row/outPix*channels+g*l.ChannelsIn+c)*inPix+at]
+					dst[s*l.Cols+k*l.ChannelsIn+c] = src[(image*x.Shape[1]+g*l.ChannelsIn+c)*area+from]
 				}
 			}
 		}
 	}
-	return xs, nil
+	return groups, samples, nil
 }
 
-// inputAt is the input position that kernel position tap meets at output position pos, -1 if there is none.
-func (l *Layer) inputAt(w Window, pads, pos, tap, in []int) int {
-	at := 0
-	for d := range in {
-		var p int
+// reads tells which input position the kernel position k reads for the output position o, and whether there is one: padding
+// and, for ConvTranspose, the gaps between the strides have none.
+func (l *Layer) reads(w Window, pads, in, o, k []int) (position int, inside bool) {
+	for i := range in {
+		p := o[i]*w.Strides[i] - pads[i] + k[i]*w.Dilations[i]
 		if l.Kind == ConvTranspose {
-			p = pos[d] + pads[d] - tap[d]*w.Dilations[d]
-			if p%w.Strides[d] != 0 {
-				return -1
+			p = o[i] + pads[i] - k[i]*w.Dilations[i]
+			if p%w.Strides[i] != 0 {
+				return 0, false
 			}
-			p /= w.Strides[d]
-		} else {
-			p = pos[d]*w.Strides[d] - pads[d] + tap[d]*w.Dilations[d]
+			p /= w.Strides[i]
 		}
-		if p < 0 || p >= in[d] {
-			return -1
+		if p < 0 || p >= in[i] {
+			return 0, false
 		}
-		at = at*in[d] + p
+		position = position*in[i] + p
 	}
-	return at
+	return position, true
 }
 
-func volume(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
+// coords is the position of index i in a row-major array of the given sizes.
+func coords(i int, sizes []int) []int {
+	c := make([]int, len(sizes))
+	for k := len(sizes) - 1; k >= 0; k-- {
+		c[k] = i % sizes[k]
+		i /= sizes[k]
 	}
-	return n
+	return c
 }
 
-func unravel(i int, shape []int) []int {
-	pos := make([]int, len(shape))
-	for d := len(shape) - 1; d >= 0; d-- {
-		pos[d] = i % shape[d]
-		i /= shape[d]
+func volume(sizes []int) int {
+	v := 1
+	for _, s := range sizes {
+		v *= s
 	}
-	return pos
+	return v
 }
