@@ -27,7 +27,7 @@ type Layer struct {
 	Nodes []*Node // in topological order; several where they share the weight
 	Kind  LayerKind
 
-	Weight *Value  // input WeightIndex of the nodes; an initializer, a Constant's output, or computed from one by views (see Matrix)
+	Weight *Value  // input WeightIndex() of the nodes; an initializer, a Constant's output, or computed from one by views (see Matrix)
 	Bias   *Value  // what the first node adds to each output channel, where it is constant; for MatMul in an Add after it. Else nil
 	Others []*Node // further readers of Weight that are not of this layer, such as an embedding's Gather: SetMatrix leaves them theirs
 
@@ -35,8 +35,7 @@ type Layer struct {
 	ChannelsIn         int   // input channels of one group: Cols = ChannelsIn x kernel positions
 	Kernel             []int // the kernel's size, empty for Gemm and MatMul
 
-	WeightIndex, InputIndex int // which inputs of the nodes are the weight and the activation
-
+	left bool // the weight is the left operand, input 0, and the activation the right one
 	view layout
 }
 
@@ -112,17 +111,17 @@ func unsupported(n *Node) (reason string, ok bool) {
 
 // newLayer makes the layer of a node, or tells why the node is none.
 func newLayer(n *Node, kind LayerKind) (*Layer, error) {
-	l := &Layer{Nodes: []*Node{n}, Kind: kind, WeightIndex: 1}
+	l := &Layer{Nodes: []*Node{n}, Kind: kind}
 	a, b := constant(n.In(0)), constant(n.In(1))
 	switch {
 	case a && b:
 		return nil, fmt.Errorf("both operands are constant: fold constants first")
 	case a && kind >= Gemm:
-		l.WeightIndex, l.InputIndex = 0, 1
+		l.left = true
 	case !b:
 		return nil, notConstant(n.In(1))
 	}
-	l.Weight = n.In(l.WeightIndex)
+	l.Weight = n.In(l.WeightIndex())
 	header, err := constHeader(l.Weight)
 	if err != nil {
 		return nil, err
@@ -186,7 +185,7 @@ func (l *Layer) shape(n *Node, s []int) error {
 			return fmt.Errorf("weight %q has shape %v, expected two dimensions", l.Weight.Name, s)
 		}
 		trans := n.Int("transB", 0) != 0
-		if l.WeightIndex == 0 {
+		if l.left {
 			trans = n.Int("transA", 0) == 0
 		}
 		l.dense(s[0], s[1], trans)
@@ -204,7 +203,7 @@ func (l *Layer) shape(n *Node, s []int) error {
 	case len(s) == 1:
 		l.dense(1, s[0], true)
 	default:
-		l.dense(s[len(s)-2], s[len(s)-1], l.WeightIndex == 0)
+		l.dense(s[len(s)-2], s[len(s)-1], l.left)
 	}
 	return nil
 }
@@ -248,17 +247,29 @@ func (l *Layer) convShape(n *Node, s []int) error {
 }
 
 // Window is how one of the layer's convolutions moves; nodes that share a weight may differ in it.
-func (l *Layer) Window(n *Node) (Window, error) { return ReadWindow(n, l.Kernel) }
+func (l *Layer) Window(n *Node) (Window, error) {
+	w, err := ReadWindow(n, l.Kernel)
+	if err != nil {
+		err = fmt.Errorf("%v: %w", n, err)
+	}
+	return w, err
+}
+
+// WeightIndex is the place of the weight among a node's inputs.
+func (l *Layer) WeightIndex() int { return b2i(!l.left) }
+
+// InputIndex is the place of the activation among a node's inputs.
+func (l *Layer) InputIndex() int { return b2i(l.left) }
 
 // strangers lists the readers of the weight that are not among the layer's nodes.
 func (l *Layer) strangers() []*Node {
 	own, seen := map[Use]bool{}, map[*Value]bool{}
 	for _, n := range l.Nodes {
-		own[Use{n, l.WeightIndex}] = true
+		own[Use{n, l.WeightIndex()}] = true
 	}
 	var list []*Node
 	for _, n := range l.Nodes {
-		v := n.In(l.WeightIndex)
+		v := n.In(l.WeightIndex())
 		for _, u := range v.Uses {
 			if !own[u] && !seen[v] {
 				list = append(list, u.Node)
@@ -302,8 +313,8 @@ func (l *Layer) OutAxis(rank int) int {
 	case l.ChannelAxis() < 0:
 		return -1
 	case l.Kind == Gemm:
-		return 1 - l.InputIndex
-	case l.WeightIndex == 0: // constant on the left
+		return l.WeightIndex()
+	case l.left: // constant on the left
 		if l.Nodes[0].In(1) != nil && len(l.Nodes[0].In(1).Shape) == 1 {
 			return rank - 1
 		}
@@ -312,10 +323,19 @@ func (l *Layer) OutAxis(rank int) int {
 	return rank - 1
 }
 
-// MACs is the number of multiply-accumulates for one sample: over all nodes, for inputs of known shapes after Infer. One
-// sample is the whole batch divided by the first dimension of the model's first input. The result may be symbolic, such as
-// 147456*sequence, and is Unknown before shapes are known.
-func (l *Layer) MACs() Dim {
+// MACs is the number of multiply-accumulates for one sample, summed over the layer's nodes; it needs inferred shapes. What is
+// not known, such as the length of a sequence, counts as 1; see SymbolicMACs.
+func (l *Layer) MACs() int64 {
+	n, names, ok := l.SymbolicMACs().factors()
+	if !ok || len(names) == 0 && n == 0 {
+		return int64(l.Groups) * int64(l.Rows) * int64(l.Cols) * int64(len(l.Nodes))
+	}
+	return n
+}
+
+// SymbolicMACs is MACs with the unknown sizes in it, such as 147456*sequence; Unknown before shapes are known. One sample is
+// the whole batch divided by the first dimension of the model's first input.
+func (l *Layer) SymbolicMACs() Dim {
 	total := D(0)
 	for _, n := range l.Nodes {
 		total = total.Add(l.macs(n))
@@ -324,7 +344,7 @@ func (l *Layer) MACs() Dim {
 }
 
 func (l *Layer) macs(n *Node) Dim {
-	x, y := n.In(l.InputIndex), n.Out(0)
+	x, y := n.In(l.InputIndex()), n.Out(0)
 	if x == nil || y == nil || x.Shape == nil || y.Shape == nil {
 		return Unknown
 	}
@@ -351,7 +371,7 @@ func b2i(b bool) int {
 }
 
 // Input is the activation that node n of the layer reads.
-func (l *Layer) Input(n *Node) *Value { return n.In(l.InputIndex) }
+func (l *Layer) Input(n *Node) *Value { return n.In(l.InputIndex()) }
 
 // WeightShape is the shape of the weight as its nodes read it.
 func (l *Layer) WeightShape() []int {

@@ -29,7 +29,7 @@ func biasOf(l *Layer, n *Node) *Value {
 }
 
 // channelsLast reports whether a MatMul has its constant matrix on the right, so that channels are the output's last axis.
-func (l *Layer) channelsLast() bool { return l.WeightIndex == 1 && l.ChannelAxis() >= 0 }
+func (l *Layer) channelsLast() bool { return !l.left && l.ChannelAxis() >= 0 }
 
 // addAfter is the Add of a constant that alone reads n's output, and which of its inputs that is.
 func addAfter(n *Node) (add *Node, index int) {
@@ -84,7 +84,7 @@ func (l *Layer) BiasVector(n *Node) ([]float32, error) {
 // isChannelVector reports whether a bias of that shape, broadcast to the output, differs between output channels only.
 func (l *Layer) isChannelVector(s []int) bool {
 	n := l.Groups * l.Rows
-	if l.Kind == Gemm && l.WeightIndex == 0 { // channels are the rows of the output
+	if l.Kind == Gemm && l.left { // channels are the rows of the output
 		return len(s) == 2 && s[0] == n && s[1] == 1
 	}
 	for i, d := range s {
@@ -117,7 +117,7 @@ func (l *Layer) SetBias(n *Node, b []float32) error {
 		for i := range b {
 			b[i] /= beta
 		}
-		if l.WeightIndex == 0 {
+		if l.left {
 			shape = []int{len(b), 1}
 		}
 	}

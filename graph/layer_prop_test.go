@@ -171,10 +171,11 @@ func checkProduct(t *testing.T, name string, l *Layer, x *onnxio.Tensor, want []
 	if err != nil {
 		t.Fatal(err)
 	}
-	groups, samples, err := l.Unfold(l.Nodes[0], x)
+	groups, err := l.Unfold(l.Nodes[0], x)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
+	samples := len(groups[0]) / l.Cols
 	if samples*l.Groups*l.Rows != len(want) {
 		t.Fatalf("%s: %d samples x %d x %d, output has %d elements", name, samples, l.Groups, l.Rows, len(want))
 	}

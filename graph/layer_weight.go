@@ -54,10 +54,10 @@ func (l *Layer) SetWeight(t *onnxio.Tensor) error {
 	var old []*Value
 	var uses []Use
 	for _, n := range l.Nodes {
-		if v := n.In(l.WeightIndex); !slices.Contains(old, v) {
+		if v := n.In(l.WeightIndex()); !slices.Contains(old, v) {
 			old = append(old, v)
 		}
-		uses = append(uses, Use{n, l.WeightIndex})
+		uses = append(uses, Use{n, l.WeightIndex()})
 	}
 	l.Weight = l.Weight.Graph.replaceConst(old, uses, t)
 	l.Others = nil

@@ -12,37 +12,37 @@ import (
 // and MatMul, or its column when the constant is on the left, for each matrix of the batch. alpha of Gemm is part of X.
 //
 // This is the plain definition, for one node and float32 only; calibration has faster ways to the same Hessian.
-func (l *Layer) Unfold(n *Node, x *onnxio.Tensor) (groups [][]float32, samples int, err error) {
+func (l *Layer) Unfold(n *Node, x *onnxio.Tensor) ([][]float32, error) {
 	data := x.Float32s()
 	if data == nil && x.Len() > 0 {
-		return nil, 0, fmt.Errorf("%v: input %q is %v, expected float32", n, n.In(l.InputIndex).Name, x.Type)
+		return nil, fmt.Errorf("%v: input %q is %v, expected float32", n, n.In(l.InputIndex()).Name, x.Type)
 	}
 	switch l.Kind {
 	case Conv, ConvTranspose:
 		return l.unfoldConv(n, x)
 	case Gemm:
 		if x.Rank() != 2 {
-			return nil, 0, fmt.Errorf("%v: input is %v, expected two dimensions", n, x)
+			return nil, fmt.Errorf("%v: input is %v, expected two dimensions", n, x)
 		}
 		trans := n.Int("transA", 0) != 0
-		if l.InputIndex == 1 {
+		if l.left {
 			trans = n.Int("transB", 0) == 0
 		}
-		groups, samples, err = l.unfoldMatrix(n, x, trans)
+		groups, err := l.unfoldMatrix(n, x, trans)
 		if alpha := n.Float("alpha", 1); err == nil && alpha != 1 {
 			for i := range groups[0] {
 				groups[0][i] *= alpha
 			}
 		}
-		return groups, samples, err
+		return groups, err
 	}
-	return l.unfoldMatrix(n, x, l.WeightIndex == 0 && x.Rank() > 1)
+	return l.unfoldMatrix(n, x, l.left && x.Rank() > 1)
 }
 
 // unfoldMatrix takes the rows of each matrix of x, or with trans its columns. A vector is one row.
-func (l *Layer) unfoldMatrix(n *Node, x *onnxio.Tensor, trans bool) ([][]float32, int, error) {
+func (l *Layer) unfoldMatrix(n *Node, x *onnxio.Tensor, trans bool) ([][]float32, error) {
 	if x.Rank() == 0 {
-		return nil, 0, fmt.Errorf("%v: input is a scalar", n)
+		return nil, fmt.Errorf("%v: input is a scalar", n)
 	}
 	rows, cols := 1, x.Shape[x.Rank()-1]
 	if x.Rank() > 1 {
@@ -53,23 +53,23 @@ func (l *Layer) unfoldMatrix(n *Node, x *onnxio.Tensor, trans bool) ([][]float32
 		inner = rows
 	}
 	if inner != l.Cols {
-		return nil, 0, fmt.Errorf("%v: input is %v, expected %d channels", n, x, l.Cols)
+		return nil, fmt.Errorf("%v: input is %v, expected %d channels", n, x, l.Cols)
 	}
 	src := x.Float32s()
 	if !trans {
-		return [][]float32{append([]float32{}, src...)}, len(src) / l.Cols, nil
+		return [][]float32{append([]float32{}, src...)}, nil
 	}
-	return [][]float32{permute(src, []int{len(src) / (rows * max(cols, 1)), rows, cols}, []int{0, 2, 1})}, len(src) / l.Cols, nil
+	return [][]float32{permute(src, []int{len(src) / (rows * max(cols, 1)), rows, cols}, []int{0, 2, 1})}, nil
 }
 
-func (l *Layer) unfoldConv(n *Node, x *onnxio.Tensor) ([][]float32, int, error) {
+func (l *Layer) unfoldConv(n *Node, x *onnxio.Tensor) ([][]float32, error) {
 	w, err := l.Window(n)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%v: %w", n, err)
+		return nil, err
 	}
 	d := len(l.Kernel)
 	if x.Rank() != d+2 || x.Shape[1] != l.Groups*l.ChannelsIn {
-		return nil, 0, fmt.Errorf("%v: input is %v, expected %d channels and %d spatial dimensions", n, x, l.Groups*l.ChannelsIn, d)
+		return nil, fmt.Errorf("%v: input is %v, expected %d channels and %d spatial dimensions", n, x, l.Groups*l.ChannelsIn, d)
 	}
 	in := x.Shape[2:]
 	resolve := w.Resolve
@@ -78,7 +78,7 @@ func (l *Layer) unfoldConv(n *Node, x *onnxio.Tensor) ([][]float32, int, error) 
 	}
 	out, pads, err := resolve(in)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%v: %w", n, err)
+		return nil, fmt.Errorf("%v: %w", n, err)
 	}
 	places, area := volume(out), volume(in)
 	samples := x.Shape[0] * places
@@ -100,7 +100,7 @@ func (l *Layer) unfoldConv(n *Node, x *onnxio.Tensor) ([][]float32, int, error) 
 			}
 		}
 	}
-	return groups, samples, nil
+	return groups, nil
 }
 
 // reads tells which input position the kernel position k reads for the output position o, and whether there is one: padding
