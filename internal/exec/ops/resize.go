@@ -154,16 +154,17 @@ func (r resizer) planAxis(axis, in, out int, s float64, crop [2]float64) axisPla
 	return p
 }
 
-// source is the input coordinate of output coordinate o.
+// source is the input coordinate of output coordinate o. With align_corners the corner of the output is where the scale puts
+// it, which is between two elements when scale times size is no whole number.
 func (r resizer) source(o, in, out, s float64, crop [2]float64) float64 {
 	switch r.coord {
 	case "asymmetric":
 		return o / s
 	case "align_corners":
-		if out == 1 {
+		if s*in == 1 {
 			return 0
 		}
-		return o * (in - 1) / (out - 1)
+		return o * (in - 1) / (s*in - 1)
 	case "pytorch_half_pixel":
 		if out <= 1 {
 			return 0
