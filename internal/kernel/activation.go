@@ -12,7 +12,7 @@ func Tanh(dst, x []float32) { active.tanh(dst, x[:len(dst)]) }
 // Erf sets dst = 2/sqrt(pi) * integral of e^(-t^2) from 0 to x.
 func Erf(dst, x []float32) { active.erf(dst, x[:len(dst)]) }
 
-// Gelu sets dst = x/2 * (1 + erf(x/sqrt 2)). Where the result is tiny its error is below 2e-7 absolute.
+// Gelu sets dst = x/2 * (1 + erf(x/sqrt 2)). At -Inf it is -0, the limit; below about -13 it underflows to -0.
 func Gelu(dst, x []float32) { active.gelu(dst, x[:len(dst)]) }
 
 // Sigmoid sets dst = 1/(1 + e^-x).
@@ -81,7 +81,13 @@ func erfGeneric(dst, x []float32)     { apply(dst, x, math.Erf) }
 func sigmoidGeneric(dst, x []float32) { apply(dst, x, logistic) }
 
 func geluGeneric(dst, x []float32) {
-	apply(dst, x, func(v float64) float64 { return 0.5 * v * (1 + math.Erf(v/math.Sqrt2)) })
+	apply(dst, x, func(v float64) float64 {
+		h := -0.5 * min(math.Abs(v), 14.5) * math.Erfc(math.Abs(v)/math.Sqrt2)
+		if v > 0 {
+			return v + h
+		}
+		return h
+	})
 }
 
 func siluGeneric(dst, x []float32) {

@@ -40,10 +40,57 @@ func formsOf(i ISA) *forms {
 	f := generic
 	if i >= AVX2 {
 		f.addWide = addWideAVX2
+		f.panelStep = panelStepAVX2
+		f.argminScore = argminScoreAVX2
+		f.quantScore = quantScoreAVX2
+		f.add = addAVX2
+		f.sub = subAVX2
+		f.mul = mulAVX2
+		f.div = divAVX2
+		f.mulSub = mulSubAVX2
+		f.axpy = axpyAVX2
+		f.scale = scaleAVX2
+		f.clip = clipAVX2
+		f.dot = dotAVX2
+		f.sum = sumAVX2
+		f.largest = largestAVX2
+		f.sumSquares = sumSquaresAVX2
+		f.normalize = normalizeAVX2
+		f.exp = expAVX2
+		f.sigmoid = sigmoidAVX2
+		f.silu = siluAVX2
+		f.tanh = tanhAVX2
+		f.erf = erfAVX2
+		f.gelu = geluAVX2
+		f.expSum = expSumAVX2
 		f.transpose = transposeAVX2
+		f.compact = compactAVX2
 	}
 	if i == AVX512 {
 		f.addWide = addWideAVX512
+		f.panelStep = panelStepAVX512
+		f.argminScore = argminScoreAVX512
+		f.quantScore = quantScoreAVX512
+		f.add = addAVX512
+		f.sub = subAVX512
+		f.mul = mulAVX512
+		f.div = divAVX512
+		f.mulSub = mulSubAVX512
+		f.axpy = axpyAVX512
+		f.scale = scaleAVX512
+		f.clip = clipAVX512
+		f.dot = dotAVX512
+		f.sum = sumAVX512
+		f.largest = largestAVX512
+		f.sumSquares = sumSquaresAVX512
+		f.normalize = normalizeAVX512
+		f.exp = expAVX512
+		f.sigmoid = sigmoidAVX512
+		f.silu = siluAVX512
+		f.tanh = tanhAVX512
+		f.erf = erfAVX512
+		f.gelu = geluAVX512
+		f.expSum = expSumAVX512
 	}
 	return &f
 }
@@ -81,4 +128,19 @@ func packFast(dst []float32, w int, src []float32, ld, kb int) int {
 		transpose8AVX2(&dst[j], w, &src[j*ld], ld, min(8, w-j), blocks)
 	}
 	return 8 * blocks
+}
+
+// compactAVX2 takes whole groups of eight whose windows end within src; the others go one by one.
+func compactAVX2(dst, src []float32, keep []int32, from, to int) {
+	if groups := (to - from) / 8; groups > 0 {
+		for groups > 0 && int(keep[from+8*groups-8])+16 > len(src) {
+			groups--
+		}
+		if groups > 0 {
+			_ = dst[from+8*groups-1]
+			compact8AVX2(&dst[from], &src[0], &keep[from], groups)
+			from += 8 * groups
+		}
+	}
+	compactGeneric(dst, src, keep, from, to)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/ir"
+	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/pass"
 	"github.com/mmcloughlin/avo/printer"
 )
@@ -23,6 +24,9 @@ var groups = []struct {
 	gen  func(*gen)
 }{
 	{"gemm", gemm},
+	{"elementwise", elementwise},
+	{"functions", functions},
+	{"solver", solver},
 }
 
 func main() {
@@ -31,8 +35,9 @@ func main() {
 	for _, g := range groups {
 		ctx := build.NewContext()
 		ctx.ConstraintExpr("amd64,!noasm")
+		data := map[string]operand.Mem{}
 		for _, width := range []int{32, 64} {
-			g.gen(&gen{Context: ctx, width: width})
+			g.gen(&gen{Context: ctx, width: width, data: data})
 		}
 		file, err := ctx.Result()
 		if err != nil {

@@ -10,7 +10,8 @@ import (
 // gen emits kernels for one vector width.
 type gen struct {
 	*build.Context
-	width int // bytes of a vector register: 32 (AVX2) or 64 (AVX-512)
+	width int                    // bytes of a vector register: 32 (AVX2) or 64 (AVX-512)
+	data  map[string]operand.Mem // sections of the current file
 }
 
 // lanes is the number of float32 in a register.
