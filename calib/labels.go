@@ -2,6 +2,7 @@ package calib
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/obc-onnx/obc/onnxio"
 )
+
+// ErrNoLabels tells that there are none to read, which is no fault where labels are optional.
+var ErrNoLabels = errors.New("no labels")
 
 // Labels reads the class numbers that belong to the data at path: the array label or labels of the .npz file or CSV table itself,
 // else the single array (or label) of a file beside it named NAME_labels.npz or NAME_labels.npy; path may also be such a file
@@ -34,7 +38,7 @@ func Labels(path string) ([]int64, error) {
 			return t, nil
 		}
 	}
-	return nil, fmt.Errorf("%s: no labels: put an integer array called label into the .npz, or beside it into %s_labels.npz", path, filepath.Base(base))
+	return nil, fmt.Errorf("%s: %w: put an integer array called label into the .npz, or beside it into %s_labels.npz", path, ErrNoLabels, filepath.Base(base))
 }
 
 // readLabels gives the labels in a file, nil when it has none. only says that the file is nothing but labels.

@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"calib":            {"graph", "onnxio", "internal/exec", "internal/kernel"},
 	"passes":           {"internal/suggest", "calib", "graph", "onnxio", "internal/obs", "internal/exec", "internal/kernel"},
 	"internal/score":   {"calib", "graph", "onnxio", "internal/exec"},
+	"internal/inspect": {"graph", "onnxio", "internal/exec"},
 	"internal/report":  {"passes", "internal/score"},
 	"internal/suggest": {},
 

@@ -77,7 +77,7 @@ func newChart(r *Run) *chart {
 		if l.RelativeLoss > 0 {
 			share = (math.Log10(l.RelativeLoss) - float64(low)) / float64(decades)
 		}
-		for j, b := range []bar{{y, share, loss(l.RelativeLoss)}, {y, l.Sparsity, quantity(l.Sparsity, "%")}, {y, float64(weightBits(l)) / 32, bits(l)}} {
+		for j, b := range []bar{{y, share, loss(l.RelativeLoss)}, {y, l.Sparsity, Quantity(l.Sparsity, "%")}, {y, float64(weightBits(l)) / 32, bits(l)}} {
 			b.Width = math.Max(0, math.Min(1, b.Width)) * float64(width)
 			panels[j].Bars = append(panels[j].Bars, b)
 		}

@@ -73,7 +73,7 @@ func (r *Run) summary() Table {
 		row := []string{s.Name, "", "", ""}
 		for i, v := range []*float64{s.Dense, s.Compressed} {
 			if v != nil {
-				row[i+1] = quantity(*v, s.Unit)
+				row[i+1] = Quantity(*v, s.Unit)
 			}
 		}
 		if s.Unit == "ms" && s.Dense != nil && s.Compressed != nil {
@@ -87,7 +87,7 @@ func (r *Run) summary() Table {
 	d, c := r.Dense, r.Compressed
 	t.Rows = append(t.Rows,
 		[]string{"file size", Bytes(d.Bytes), Bytes(c.Bytes), ratio(float64(d.Bytes), float64(c.Bytes))},
-		[]string{"zeros in weights", quantity(d.Sparsity, "%"), quantity(c.Sparsity, "%"), ""},
+		[]string{"zeros in weights", Quantity(d.Sparsity, "%"), Quantity(c.Sparsity, "%"), ""},
 		[]string{"MACs per sample", Count(d.MACs), Count(c.MACs), ratio(d.MACs, c.MACs)},
 		[]string{"BOPs per sample", Count(d.BOPs), Count(c.BOPs), ratio(d.BOPs, c.BOPs)},
 	)
@@ -105,7 +105,7 @@ func (r *Run) layers() Table {
 		if l.Groups > 1 {
 			shape = fmt.Sprintf("%d x %s", l.Groups, shape)
 		}
-		t.Rows = append(t.Rows, []string{l.Name, l.Op, orDash(l.Pattern), l.Form, shape, quantity(l.Sparsity, "%"), bits(l), loss(l.RelativeLoss), fmt.Sprintf("%.2f", l.Seconds)})
+		t.Rows = append(t.Rows, []string{l.Name, l.Op, orDash(l.Pattern), l.Form, shape, Quantity(l.Sparsity, "%"), bits(l), loss(l.RelativeLoss), fmt.Sprintf("%.2f", l.Seconds)})
 	}
 	return t
 }
@@ -169,7 +169,8 @@ func ratio(dense, compressed float64) string {
 	return strconv.FormatFloat(dense/compressed, 'f', 2, 64) + "x"
 }
 
-func quantity(x float64, unit string) string {
+// Quantity shows a figure with its unit; with "%" it is a share of 1.
+func Quantity(x float64, unit string) string {
 	switch unit {
 	case "%":
 		return strconv.FormatFloat(100*x, 'f', 2, 64) + "%"
@@ -205,4 +206,12 @@ func Count(x float64) string {
 		at++
 	}
 	return fmt.Sprintf("%.2f %c", x, units[at])
+}
+
+// Lost is how far the compressed figure is below the dense one; 0 without both.
+func (s Score) Lost() float64 {
+	if s.Dense == nil || s.Compressed == nil {
+		return 0
+	}
+	return *s.Dense - *s.Compressed
 }

@@ -158,7 +158,7 @@ func TestUnits(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
 		{Bytes(0), "0 B"}, {Bytes(1023), "1023 B"}, {Bytes(1024), "1.00 KiB"}, {Bytes(3 << 30), "3.00 GiB"},
 		{Count(0), "0"}, {Count(999), "999"}, {Count(1000), "1.00 k"}, {Count(2.5e9), "2.50 G"},
-		{ratio(3, 0), ""}, {ratio(3, 2), "1.50x"}, {quantity(0.5, ""), "0.5"}, {quantity(12.345, "dB"), "12.35 dB"},
+		{ratio(3, 0), ""}, {ratio(3, 2), "1.50x"}, {Quantity(0.5, ""), "0.5"}, {Quantity(12.345, "dB"), "12.35 dB"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)

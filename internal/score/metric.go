@@ -206,3 +206,26 @@ func values(t *onnxio.Tensor) ([]float64, error) {
 	}
 	return d.Float64s(), nil
 }
+
+// Range is the smallest, mean and largest of the tensor's finite elements, and how many are not finite. A tensor without
+// numbers has the range 0, 0, 0.
+func Range(t *onnxio.Tensor) (low, mean, high float64, notFinite int) {
+	x, err := values(t)
+	if err != nil {
+		return 0, 0, 0, 0
+	}
+	sum, n := 0.0, 0
+	for _, v := range x {
+		if !finite(v) {
+			notFinite++
+			continue
+		}
+		if n == 0 {
+			low, high = v, v
+		}
+		low, high = min(low, v), max(high, v)
+		sum += v
+		n++
+	}
+	return low, sum / float64(max(n, 1)), high, notFinite
+}

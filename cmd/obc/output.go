@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/obc-onnx/obc/internal/atomicfile"
+)
+
+// checkOutput finds out before the work begins whether a file can be written at path, and that it is not the input.
+func checkOutput(flag, path, in string) error {
+	if path == "" {
+		return badUsage("--%s is missing: say which file to write", flag)
+	}
+	if a, err := os.Stat(path); err == nil {
+		if b, err := os.Stat(in); err == nil && os.SameFile(a, b) {
+			return badUsage("--%s is the input %s itself: choose another name, the dense model is needed to compare with", flag, in)
+		}
+	}
+	f, err := atomicfile.Create(path)
+	if errors.Is(err, os.ErrNotExist) {
+		if _, serr := os.Stat(filepath.Dir(path)); serr != nil {
+			return badUsage("--%s: the folder %s does not exist: create it first", flag, filepath.Dir(path))
+		}
+	}
+	if err != nil {
+		return badUsage("--%s: %s cannot be written: %w", flag, path, err)
+	}
+	f.Abort()
+	return nil
+}
+
+// writeFile writes a whole file or none.
+func writeFile(path string, write func(io.Writer) error) error {
+	f, err := atomicfile.Create(path)
+	if err == nil {
+		defer f.Abort()
+		if err = write(f); err == nil {
+			err = f.Commit()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+// Package inspect describes a model: its inputs and outputs, what can be compressed and what cannot, and what was done to it.
+package inspect
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/onnxio"
+	"github.com/obc-onnx/obc/onnxio/onnxpb"
+)
+
+// Summary is a model at a glance.
+type Summary struct {
+	File        string            `json:"file"`
+	IR          int64             `json:"ir_version"`
+	Opsets      map[string]int64  `json:"opsets"` // "" is named ai.onnx
+	Producer    string            `json:"producer"`
+	Inputs      []Value           `json:"inputs"`
+	Outputs     []Value           `json:"outputs"`
+	Nodes       int               `json:"nodes"` // with those of subgraphs
+	Operators   map[string]int    `json:"operators"`
+	Unsupported []string          `json:"unsupported"` // operators that obc cannot run, so that it cannot calibrate
+	Layers      []Layer           `json:"layers"`
+	Skipped     []Skipped         `json:"skipped"`
+	Weights     int64             `json:"weights"`  // in layers
+	Sparsity    float64           `json:"sparsity"` // share of zeros among them
+	MACs        *int64            `json:"macs"`     // per sample; nil when shapes are not known
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Value is an input or output.
+type Value struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+	Shape string `json:"shape"`
+}
+
+// Layer is what can be compressed.
+type Layer struct {
+	Name        string            `json:"name"`
+	Op          string            `json:"op"`
+	Nodes       int               `json:"nodes"` // that share the weight
+	Weight      string            `json:"weight"`
+	Groups      int               `json:"groups"`
+	Rows        int               `json:"rows"` // of one group
+	Cols        int               `json:"cols"`
+	Kernel      []int             `json:"kernel,omitempty"`
+	MACs        string            `json:"macs"` // per sample: a number, or an expression in symbolic dimensions, or "?"
+	Sparsity    float64           `json:"sparsity"`
+	Pattern     string            `json:"pattern,omitempty"` // that the zeros follow: "2:4", "block 4", "unstructured"
+	Stored      string            `json:"stored"`            // element type of the stored weight
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Skipped is a node with weights that is no layer.
+type Skipped struct {
+	Name   string `json:"name"`
+	Op     string `json:"op"`
+	Reason string `json:"reason"`
+}
+
+// annotationPrefix begins the keys of obc's own metadata.
+const annotationPrefix = "obc."
+
+// Model describes m. The model is not changed.
+func Model(m *onnxio.Model) (*Summary, error) {
+	m = m.Clone()
+	g, err := graph.New(m)
+	if err != nil {
+		return nil, err
+	}
+	p := m.Proto
+	s := &Summary{
+		File: m.Name(), IR: p.GetIrVersion(), Opsets: map[string]int64{}, Operators: map[string]int{},
+		Producer:    strings.TrimSpace(p.GetProducerName() + " " + p.GetProducerVersion()),
+		Annotations: annotations(p.MetadataProps), Unsupported: []string{},
+	}
+	for _, o := range p.OpsetImport {
+		domain := o.GetDomain()
+		if domain == "" {
+			domain = "ai.onnx"
+		}
+		s.Opsets[domain] = o.GetVersion()
+	}
+	for _, v := range g.Inputs {
+		if !v.IsConst() {
+			s.Inputs = append(s.Inputs, value(v))
+		}
+	}
+	g.Walk(func(n *graph.Node) {
+		s.Nodes++
+		op := n.Op()
+		if n.Domain() != "" {
+			op = n.Domain() + "." + op
+		}
+		s.Operators[op]++
+		if _, ok := exec.Lookup(n.Domain(), n.Op(), n.Opset()); !ok && op != "Constant" && !slices.Contains(s.Unsupported, op) {
+			s.Unsupported = append(s.Unsupported, op)
+		}
+	})
+	sort.Strings(s.Unsupported)
+	stored, err := foldWeights(g)
+	if err != nil {
+		return nil, err
+	}
+	if err := exec.InferShapes(g); err != nil {
+		return nil, err
+	}
+	for _, v := range g.Outputs {
+		s.Outputs = append(s.Outputs, value(v))
+	}
+	return s, s.layers(g, stored)
+}
+
+func (s *Summary) layers(g *graph.Graph, stored map[string]string) error {
+	layers, skipped := graph.Layers(g)
+	zeros, macs, known := int64(0), int64(0), true
+	for _, l := range layers {
+		w, err := l.Matrix()
+		if err != nil {
+			return err
+		}
+		n := int64(0)
+		for _, x := range w {
+			if x == 0 {
+				n++
+			}
+		}
+		zeros += n
+		s.Weights += int64(len(w))
+		cost := l.SymbolicMACs()
+		known = known && cost.Known()
+		macs += max(cost.N, 0)
+		kind := stored[l.Weight.Name]
+		if t, ok := l.Weight.Const(); kind == "" && ok {
+			kind = t.Type.String()
+		}
+		s.Layers = append(s.Layers, Layer{
+			Name: l.Name, Op: l.Kind.String(), Nodes: len(l.Nodes), Weight: l.Weight.Name, Groups: l.Groups, Rows: l.Rows, Cols: l.Cols, Kernel: l.Kernel,
+			MACs: cost.String(), Sparsity: float64(n) / float64(max(len(w), 1)), Pattern: pattern(w, l.ChannelsIn), Stored: kind,
+			Annotations: annotations(l.Nodes[0].Proto.MetadataProps),
+		})
+	}
+	for _, k := range skipped {
+		s.Skipped = append(s.Skipped, Skipped{k.Node.Name(), k.Node.Op(), k.Reason})
+	}
+	s.Sparsity = float64(zeros) / float64(max(s.Weights, 1))
+	if known {
+		s.MACs = &macs
+	}
+	return nil
+}
+
+func value(v *graph.Value) Value { return Value{v.Name, v.Type.String(), v.Shape.String()} }
+
+// annotations are obc's entries of the metadata, without their prefix; nil when there are none.
+func annotations(props []*onnxpb.StringStringEntryProto) map[string]string {
+	var found map[string]string
+	for _, p := range props {
+		if key, ours := strings.CutPrefix(p.GetKey(), annotationPrefix); ours {
+			if found == nil {
+				found = map[string]string{}
+			}
+			found[key] = p.GetValue()
+		}
+	}
+	return found
+}
+
+// views are the operators between a stored constant and the weight that a layer reads.
+var views = map[string]bool{"DequantizeLinear": true, "Transpose": true, "Reshape": true, "Identity": true, "Cast": true, "Squeeze": true, "Unsqueeze": true}
+
+// foldWeights replaces what views compute from constants by initializers of the same name, so that layers behind them are
+// found, and returns the element type that each such weight is stored in.
+func foldWeights(g *graph.Graph) (map[string]string, error) {
+	stored := map[string]string{}
+	var err error
+	g.Walk(func(n *graph.Node) {
+		if err != nil || n.Domain() != "" || !views[n.Op()] || n.In(0) == nil || len(n.Outputs) != 1 {
+			return
+		}
+		var in []*onnxio.Tensor
+		for _, v := range n.Inputs {
+			var t *onnxio.Tensor
+			if v != nil {
+				if !v.IsConst() {
+					return
+				}
+				if t, err = v.Tensor(); err != nil {
+					return
+				}
+			}
+			in = append(in, t)
+		}
+		out, ferr := exec.Fold(n, in)
+		if ferr != nil {
+			err = fmt.Errorf("%v: %w", n, ferr)
+			return
+		}
+		old := n.Outputs[0]
+		folded := n.Graph.AddInit(old.Name, out[0])
+		if err = n.Graph.ReplaceUses(old, folded); err != nil {
+			return
+		}
+		kind := stored[n.In(0).Name]
+		if kind == "" {
+			kind = in[0].Type.String()
+		}
+		stored[folded.Name] = kind
+	})
+	return stored, err
+}

@@ -1,0 +1,90 @@
+package inspect
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/obc-onnx/obc/internal/testmodel"
+	"github.com/obc-onnx/obc/onnxio"
+
+	_ "github.com/obc-onnx/obc/internal/exec/ops"
+)
+
+// ramp is n values that are not zero, but for those that zero picks.
+func ramp(n int, zero func(i int) bool) []float32 {
+	w := make([]float32, n)
+	for i := range w {
+		if !zero(i) {
+			w[i] = float32(i%7 + 1)
+		}
+	}
+	return w
+}
+
+func TestModel(t *testing.T) {
+	codes := make([]int8, 6*8)
+	for i := range codes {
+		codes[i] = int8(i%5 + 1)
+	}
+	m := testmodel.New(18).
+		Input("x", onnxio.Float32, "N", 4, 6, 6).
+		Floats("w", ramp(8*4*9, func(i int) bool { return i/9%4 >= 2 }), 8, 4, 3, 3).
+		Init("q", onnxio.TensorOf(codes, 6, 8)).Floats("scale", []float32{0.5}).
+		Node("Conv", "x w -> c", "pads", []int64{1, 1, 1, 1}).
+		Node("GlobalAveragePool", "c -> p").Node("Flatten", "p -> f").
+		Node("DequantizeLinear", "q scale -> dq").
+		Node("Gemm", "f dq -> y", "transB", 1).
+		Node("Mystery", "x -> z").
+		Outputs("y", "z").Model()
+	before, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Model(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Layers) != 2 {
+		t.Fatalf("layers %+v, skipped %+v", s.Layers, s.Skipped)
+	}
+	conv, gemm := s.Layers[0], s.Layers[1]
+	if conv.Pattern != "2:4" || conv.Sparsity != 0.5 || conv.Rows != 8 || conv.Cols != 36 || conv.Stored != "float32" || conv.MACs != "10368" {
+		t.Errorf("conv %+v", conv)
+	}
+	if gemm.Stored != "int8" || gemm.Pattern != "" || gemm.Cols != 8 || gemm.Rows != 6 || gemm.MACs != "48" {
+		t.Errorf("gemm %+v", gemm)
+	}
+	if s.Weights != 8*36+48 || s.MACs == nil || *s.MACs != 10416 {
+		t.Errorf("weights %d, MACs %v", s.Weights, s.MACs)
+	}
+	if !slices.Equal(s.Unsupported, []string{"Mystery"}) || s.Nodes != 6 || s.Operators["Conv"] != 1 || s.Opsets["ai.onnx"] != 18 {
+		t.Errorf("%+v", s)
+	}
+	if after, _ := m.Encode(); !slices.Equal(before, after) {
+		t.Error("the model was changed")
+	}
+}
+
+func TestPattern(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		channels int
+		zero     func(i int) bool
+		want     string
+	}{
+		{"dense", 32, func(int) bool { return false }, ""},
+		{"few", 32, func(i int) bool { return i == 5 }, ""},
+		{"2:4", 32, func(i int) bool { return i%4 == i/32%4 || i%4 == (i/32+1)%4 }, "2:4"},
+		{"1:4", 32, func(i int) bool { return i%4 != 1 }, "1:4"},
+		{"4:8", 32, func(i int) bool { return i%8 < 4 }, "4:8"},
+		{"block 4", 32, func(i int) bool { return i/4%3 == 0 }, "block 4"},
+		{"block 16", 32, func(i int) bool { return i/16%3 == 0 }, "block 16"},
+		{"unstructured", 32, func(i int) bool { return i%7 == 0 || i%5 == 0 }, "unstructured"},
+		{"2:4 of three channels", 3, func(i int) bool { return i%4 < 2 }, "unstructured"},
+		{"half of it zero rows", 32, func(i int) bool { return i/32%2 == 0 }, "block 16"},
+	} {
+		if got := pattern(ramp(1024, c.zero), c.channels); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
