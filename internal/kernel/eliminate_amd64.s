@@ -4,9 +4,19 @@
 
 #include "textflag.h"
 
-// func elimUpdateAVX2(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
+DATA elimLanes32<>+0(SB)/4, $0x00000000
+DATA elimLanes32<>+4(SB)/4, $0x00000001
+DATA elimLanes32<>+8(SB)/4, $0x00000002
+DATA elimLanes32<>+12(SB)/4, $0x00000003
+DATA elimLanes32<>+16(SB)/4, $0x00000004
+DATA elimLanes32<>+20(SB)/4, $0x00000005
+DATA elimLanes32<>+24(SB)/4, $0x00000006
+DATA elimLanes32<>+28(SB)/4, $0x00000007
+GLOBL elimLanes32<>(SB), RODATA|NOPTR, $32
+
+// func elimUpdate32AVX2(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
 // Requires: AVX, FMA3
-TEXT ·elimUpdateAVX2(SB), NOSPLIT, $0-48
+TEXT ·elimUpdate32AVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ u+16(FP), DX
@@ -170,9 +180,9 @@ stripc:
 	VZEROUPPER
 	RET
 
-// func elimStepAVX2(u *float32, depth int, t int, col *float32, coef *float32, inv float32, c float32, diag *float32, w *float32, tiles int)
+// func elimStep32AVX2(u *float32, depth int, t int, col *float32, coef *float32, inv float32, c float32, diag *float32, w *float32, tiles int)
 // Requires: AVX, FMA3
-TEXT ·elimStepAVX2(SB), NOSPLIT, $0-72
+TEXT ·elimStep32AVX2(SB), NOSPLIT, $0-72
 	MOVQ         u+0(FP), AX
 	MOVQ         depth+8(FP), CX
 	MOVQ         t+16(FP), DX
@@ -347,27 +357,17 @@ endb:
 	VZEROUPPER
 	RET
 
-DATA elimLanes<>+0(SB)/4, $0x00000000
-DATA elimLanes<>+4(SB)/4, $0x00000001
-DATA elimLanes<>+8(SB)/4, $0x00000002
-DATA elimLanes<>+12(SB)/4, $0x00000003
-DATA elimLanes<>+16(SB)/4, $0x00000004
-DATA elimLanes<>+20(SB)/4, $0x00000005
-DATA elimLanes<>+24(SB)/4, $0x00000006
-DATA elimLanes<>+28(SB)/4, $0x00000007
-GLOBL elimLanes<>(SB), RODATA|NOPTR, $32
-
-// func cheapestColumnAVX2(w *float32, diag *float32, pen *float32, n int, score *[8]float32, at *[8]int32)
+// func cheapestColumn32AVX2(w *float32, diag *float32, pen *float32, n int, score *[8]float32, at *[8]int32)
 // Requires: AVX, AVX2
-TEXT ·cheapestColumnAVX2(SB), NOSPLIT, $0-48
+TEXT ·cheapestColumn32AVX2(SB), NOSPLIT, $0-48
 	MOVQ         w+0(FP), AX
 	MOVQ         diag+8(FP), CX
 	MOVQ         pen+16(FP), DX
 	MOVQ         n+24(FP), BX
-	VMOVDQU      elimLanes<>+0(SB), Y0
 	MOVL         $0x00000008, SI
-	VMOVD        SI, X1
-	VPBROADCASTD X1, Y1
+	VMOVD        SI, X0
+	VPBROADCASTD X0, Y1
+	VMOVDQU      elimLanes32<>+0(SB), Y0
 	MOVL         $0x7f800000, SI
 	VMOVD        SI, X2
 	VPBROADCASTD X2, Y2
@@ -393,9 +393,9 @@ loop:
 	VZEROUPPER
 	RET
 
-// func cheapestRoundingAVX2(w *float32, diag *float32, pen *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, score *[8]float32, at *[8]int32, steps *[8]float32, far *[8]int32)
+// func cheapestRounding32AVX2(w *float32, diag *float32, pen *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, score *[8]float32, at *[8]int32, steps *[8]float32, far *[8]int32)
 // Requires: AVX, AVX2
-TEXT ·cheapestRoundingAVX2(SB), NOSPLIT, $0-96
+TEXT ·cheapestRounding32AVX2(SB), NOSPLIT, $0-96
 	MOVQ         w+0(FP), AX
 	MOVQ         diag+8(FP), CX
 	MOVQ         pen+16(FP), DX
@@ -404,10 +404,10 @@ TEXT ·cheapestRoundingAVX2(SB), NOSPLIT, $0-96
 	MOVQ         lo+40(FP), DI
 	MOVQ         hi+48(FP), R8
 	MOVQ         n+56(FP), R9
-	VMOVDQU      elimLanes<>+0(SB), Y0
 	MOVL         $0x00000008, R10
-	VMOVD        R10, X1
-	VPBROADCASTD X1, Y1
+	VMOVD        R10, X0
+	VPBROADCASTD X0, Y1
+	VMOVDQU      elimLanes32<>+0(SB), Y0
 	MOVL         $0x7f800000, R10
 	VMOVD        R10, X2
 	VPBROADCASTD X2, Y2
@@ -455,5 +455,614 @@ loop:
 	VMOVUPS   Y4, (AX)
 	MOVQ      far+88(FP), AX
 	VMOVUPS   Y5, (AX)
+	VZEROUPPER
+	RET
+
+DATA elimLanes64<>+0(SB)/8, $0x0000000000000000
+DATA elimLanes64<>+8(SB)/8, $0x0000000000000001
+DATA elimLanes64<>+16(SB)/8, $0x0000000000000002
+DATA elimLanes64<>+24(SB)/8, $0x0000000000000003
+GLOBL elimLanes64<>(SB), RODATA|NOPTR, $32
+
+// func elimUpdate64AVX2(dst *float64, src *float64, u *float64, depth int, t int, tiles int)
+// Requires: AVX, FMA3
+TEXT ·elimUpdate64AVX2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ u+16(FP), DX
+	MOVQ depth+24(FP), BX
+	MOVQ t+32(FP), SI
+	MOVQ tiles+40(FP), DI
+	SHLQ $0x07, BX
+	MOVQ DX, R8
+
+tile:
+	VMOVUPD (CX), Y0
+	VMOVUPD 32(CX), Y1
+	VMOVUPD 128(CX), Y2
+	VMOVUPD 160(CX), Y3
+	VMOVUPD 256(CX), Y4
+	VMOVUPD 288(CX), Y5
+	VMOVUPD 384(CX), Y6
+	VMOVUPD 416(CX), Y7
+	VMOVUPD 512(CX), Y8
+	VMOVUPD 544(CX), Y9
+	VMOVUPD 640(CX), Y10
+	VMOVUPD 672(CX), Y11
+	MOVQ    R8, R9
+	MOVQ    DX, R10
+	MOVQ    SI, R11
+
+stripa:
+	VMOVUPD      (R10), Y12
+	VMOVUPD      32(R10), Y13
+	VBROADCASTSD (R9), Y14
+	VFNMADD231PD Y12, Y14, Y0
+	VFNMADD231PD Y13, Y14, Y1
+	VBROADCASTSD 8(R9), Y14
+	VFNMADD231PD Y12, Y14, Y2
+	VFNMADD231PD Y13, Y14, Y3
+	VBROADCASTSD 16(R9), Y14
+	VFNMADD231PD Y12, Y14, Y4
+	VFNMADD231PD Y13, Y14, Y5
+	VBROADCASTSD 24(R9), Y14
+	VFNMADD231PD Y12, Y14, Y6
+	VFNMADD231PD Y13, Y14, Y7
+	VBROADCASTSD 32(R9), Y14
+	VFNMADD231PD Y12, Y14, Y8
+	VFNMADD231PD Y13, Y14, Y9
+	VBROADCASTSD 40(R9), Y14
+	VFNMADD231PD Y12, Y14, Y10
+	VFNMADD231PD Y13, Y14, Y11
+	ADDQ         $0x80, R9
+	ADDQ         $0x80, R10
+	DECQ         R11
+	JNZ          stripa
+	VMOVUPD      Y0, (AX)
+	VMOVUPD      Y1, 32(AX)
+	VMOVUPD      Y2, 128(AX)
+	VMOVUPD      Y3, 160(AX)
+	VMOVUPD      Y4, 256(AX)
+	VMOVUPD      Y5, 288(AX)
+	VMOVUPD      Y6, 384(AX)
+	VMOVUPD      Y7, 416(AX)
+	VMOVUPD      Y8, 512(AX)
+	VMOVUPD      Y9, 544(AX)
+	VMOVUPD      Y10, 640(AX)
+	VMOVUPD      Y11, 672(AX)
+	VMOVUPD      768(CX), Y0
+	VMOVUPD      800(CX), Y1
+	VMOVUPD      896(CX), Y2
+	VMOVUPD      928(CX), Y3
+	VMOVUPD      1024(CX), Y4
+	VMOVUPD      1056(CX), Y5
+	VMOVUPD      1152(CX), Y6
+	VMOVUPD      1184(CX), Y7
+	VMOVUPD      1280(CX), Y8
+	VMOVUPD      1312(CX), Y9
+	MOVQ         R8, R9
+	MOVQ         DX, R10
+	MOVQ         SI, R11
+
+stripb:
+	VMOVUPD      (R10), Y10
+	VMOVUPD      32(R10), Y11
+	VBROADCASTSD 48(R9), Y12
+	VFNMADD231PD Y10, Y12, Y0
+	VFNMADD231PD Y11, Y12, Y1
+	VBROADCASTSD 56(R9), Y12
+	VFNMADD231PD Y10, Y12, Y2
+	VFNMADD231PD Y11, Y12, Y3
+	VBROADCASTSD 64(R9), Y12
+	VFNMADD231PD Y10, Y12, Y4
+	VFNMADD231PD Y11, Y12, Y5
+	VBROADCASTSD 72(R9), Y12
+	VFNMADD231PD Y10, Y12, Y6
+	VFNMADD231PD Y11, Y12, Y7
+	VBROADCASTSD 80(R9), Y12
+	VFNMADD231PD Y10, Y12, Y8
+	VFNMADD231PD Y11, Y12, Y9
+	ADDQ         $0x80, R9
+	ADDQ         $0x80, R10
+	DECQ         R11
+	JNZ          stripb
+	VMOVUPD      Y0, 768(AX)
+	VMOVUPD      Y1, 800(AX)
+	VMOVUPD      Y2, 896(AX)
+	VMOVUPD      Y3, 928(AX)
+	VMOVUPD      Y4, 1024(AX)
+	VMOVUPD      Y5, 1056(AX)
+	VMOVUPD      Y6, 1152(AX)
+	VMOVUPD      Y7, 1184(AX)
+	VMOVUPD      Y8, 1280(AX)
+	VMOVUPD      Y9, 1312(AX)
+	VMOVUPD      1408(CX), Y0
+	VMOVUPD      1440(CX), Y1
+	VMOVUPD      1536(CX), Y2
+	VMOVUPD      1568(CX), Y3
+	VMOVUPD      1664(CX), Y4
+	VMOVUPD      1696(CX), Y5
+	VMOVUPD      1792(CX), Y6
+	VMOVUPD      1824(CX), Y7
+	VMOVUPD      1920(CX), Y8
+	VMOVUPD      1952(CX), Y9
+	MOVQ         R8, R9
+	MOVQ         DX, R10
+	MOVQ         SI, R11
+
+stripc:
+	VMOVUPD      (R10), Y10
+	VMOVUPD      32(R10), Y11
+	VBROADCASTSD 88(R9), Y12
+	VFNMADD231PD Y10, Y12, Y0
+	VFNMADD231PD Y11, Y12, Y1
+	VBROADCASTSD 96(R9), Y12
+	VFNMADD231PD Y10, Y12, Y2
+	VFNMADD231PD Y11, Y12, Y3
+	VBROADCASTSD 104(R9), Y12
+	VFNMADD231PD Y10, Y12, Y4
+	VFNMADD231PD Y11, Y12, Y5
+	VBROADCASTSD 112(R9), Y12
+	VFNMADD231PD Y10, Y12, Y6
+	VFNMADD231PD Y11, Y12, Y7
+	VBROADCASTSD 120(R9), Y12
+	VFNMADD231PD Y10, Y12, Y8
+	VFNMADD231PD Y11, Y12, Y9
+	ADDQ         $0x80, R9
+	ADDQ         $0x80, R10
+	DECQ         R11
+	JNZ          stripc
+	VMOVUPD      Y0, 1408(AX)
+	VMOVUPD      Y1, 1440(AX)
+	VMOVUPD      Y2, 1536(AX)
+	VMOVUPD      Y3, 1568(AX)
+	VMOVUPD      Y4, 1664(AX)
+	VMOVUPD      Y5, 1696(AX)
+	VMOVUPD      Y6, 1792(AX)
+	VMOVUPD      Y7, 1824(AX)
+	VMOVUPD      Y8, 1920(AX)
+	VMOVUPD      Y9, 1952(AX)
+	VMOVUPD      64(CX), Y0
+	VMOVUPD      96(CX), Y1
+	VMOVUPD      192(CX), Y2
+	VMOVUPD      224(CX), Y3
+	VMOVUPD      320(CX), Y4
+	VMOVUPD      352(CX), Y5
+	VMOVUPD      448(CX), Y6
+	VMOVUPD      480(CX), Y7
+	VMOVUPD      576(CX), Y8
+	VMOVUPD      608(CX), Y9
+	VMOVUPD      704(CX), Y10
+	VMOVUPD      736(CX), Y11
+	MOVQ         R8, R9
+	MOVQ         DX, R10
+	MOVQ         SI, R11
+
+stripd:
+	VMOVUPD      64(R10), Y12
+	VMOVUPD      96(R10), Y13
+	VBROADCASTSD (R9), Y14
+	VFNMADD231PD Y12, Y14, Y0
+	VFNMADD231PD Y13, Y14, Y1
+	VBROADCASTSD 8(R9), Y14
+	VFNMADD231PD Y12, Y14, Y2
+	VFNMADD231PD Y13, Y14, Y3
+	VBROADCASTSD 16(R9), Y14
+	VFNMADD231PD Y12, Y14, Y4
+	VFNMADD231PD Y13, Y14, Y5
+	VBROADCASTSD 24(R9), Y14
+	VFNMADD231PD Y12, Y14, Y6
+	VFNMADD231PD Y13, Y14, Y7
+	VBROADCASTSD 32(R9), Y14
+	VFNMADD231PD Y12, Y14, Y8
+	VFNMADD231PD Y13, Y14, Y9
+	VBROADCASTSD 40(R9), Y14
+	VFNMADD231PD Y12, Y14, Y10
+	VFNMADD231PD Y13, Y14, Y11
+	ADDQ         $0x80, R9
+	ADDQ         $0x80, R10
+	DECQ         R11
+	JNZ          stripd
+	VMOVUPD      Y0, 64(AX)
+	VMOVUPD      Y1, 96(AX)
+	VMOVUPD      Y2, 192(AX)
+	VMOVUPD      Y3, 224(AX)
+	VMOVUPD      Y4, 320(AX)
+	VMOVUPD      Y5, 352(AX)
+	VMOVUPD      Y6, 448(AX)
+	VMOVUPD      Y7, 480(AX)
+	VMOVUPD      Y8, 576(AX)
+	VMOVUPD      Y9, 608(AX)
+	VMOVUPD      Y10, 704(AX)
+	VMOVUPD      Y11, 736(AX)
+	VMOVUPD      832(CX), Y0
+	VMOVUPD      864(CX), Y1
+	VMOVUPD      960(CX), Y2
+	VMOVUPD      992(CX), Y3
+	VMOVUPD      1088(CX), Y4
+	VMOVUPD      1120(CX), Y5
+	VMOVUPD      1216(CX), Y6
+	VMOVUPD      1248(CX), Y7
+	VMOVUPD      1344(CX), Y8
+	VMOVUPD      1376(CX), Y9
+	MOVQ         R8, R9
+	MOVQ         DX, R10
+	MOVQ         SI, R11
+
+stripe:
+	VMOVUPD      64(R10), Y10
+	VMOVUPD      96(R10), Y11
+	VBROADCASTSD 48(R9), Y12
+	VFNMADD231PD Y10, Y12, Y0
+	VFNMADD231PD Y11, Y12, Y1
+	VBROADCASTSD 56(R9), Y12
+	VFNMADD231PD Y10, Y12, Y2
+	VFNMADD231PD Y11, Y12, Y3
+	VBROADCASTSD 64(R9), Y12
+	VFNMADD231PD Y10, Y12, Y4
+	VFNMADD231PD Y11, Y12, Y5
+	VBROADCASTSD 72(R9), Y12
+	VFNMADD231PD Y10, Y12, Y6
+	VFNMADD231PD Y11, Y12, Y7
+	VBROADCASTSD 80(R9), Y12
+	VFNMADD231PD Y10, Y12, Y8
+	VFNMADD231PD Y11, Y12, Y9
+	ADDQ         $0x80, R9
+	ADDQ         $0x80, R10
+	DECQ         R11
+	JNZ          stripe
+	VMOVUPD      Y0, 832(AX)
+	VMOVUPD      Y1, 864(AX)
+	VMOVUPD      Y2, 960(AX)
+	VMOVUPD      Y3, 992(AX)
+	VMOVUPD      Y4, 1088(AX)
+	VMOVUPD      Y5, 1120(AX)
+	VMOVUPD      Y6, 1216(AX)
+	VMOVUPD      Y7, 1248(AX)
+	VMOVUPD      Y8, 1344(AX)
+	VMOVUPD      Y9, 1376(AX)
+	VMOVUPD      1472(CX), Y0
+	VMOVUPD      1504(CX), Y1
+	VMOVUPD      1600(CX), Y2
+	VMOVUPD      1632(CX), Y3
+	VMOVUPD      1728(CX), Y4
+	VMOVUPD      1760(CX), Y5
+	VMOVUPD      1856(CX), Y6
+	VMOVUPD      1888(CX), Y7
+	VMOVUPD      1984(CX), Y8
+	VMOVUPD      2016(CX), Y9
+	MOVQ         R8, R9
+	MOVQ         DX, R10
+	MOVQ         SI, R11
+
+stripf:
+	VMOVUPD      64(R10), Y10
+	VMOVUPD      96(R10), Y11
+	VBROADCASTSD 88(R9), Y12
+	VFNMADD231PD Y10, Y12, Y0
+	VFNMADD231PD Y11, Y12, Y1
+	VBROADCASTSD 96(R9), Y12
+	VFNMADD231PD Y10, Y12, Y2
+	VFNMADD231PD Y11, Y12, Y3
+	VBROADCASTSD 104(R9), Y12
+	VFNMADD231PD Y10, Y12, Y4
+	VFNMADD231PD Y11, Y12, Y5
+	VBROADCASTSD 112(R9), Y12
+	VFNMADD231PD Y10, Y12, Y6
+	VFNMADD231PD Y11, Y12, Y7
+	VBROADCASTSD 120(R9), Y12
+	VFNMADD231PD Y10, Y12, Y8
+	VFNMADD231PD Y11, Y12, Y9
+	ADDQ         $0x80, R9
+	ADDQ         $0x80, R10
+	DECQ         R11
+	JNZ          stripf
+	VMOVUPD      Y0, 1472(AX)
+	VMOVUPD      Y1, 1504(AX)
+	VMOVUPD      Y2, 1600(AX)
+	VMOVUPD      Y3, 1632(AX)
+	VMOVUPD      Y4, 1728(AX)
+	VMOVUPD      Y5, 1760(AX)
+	VMOVUPD      Y6, 1856(AX)
+	VMOVUPD      Y7, 1888(AX)
+	VMOVUPD      Y8, 1984(AX)
+	VMOVUPD      Y9, 2016(AX)
+	ADDQ         BX, R8
+	ADDQ         $0x00000800, CX
+	ADDQ         $0x00000800, AX
+	DECQ         DI
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+// func elimStep64AVX2(u *float64, depth int, t int, col *float64, coef *float64, inv float64, c float64, diag *float64, w *float64, tiles int)
+// Requires: AVX, FMA3
+TEXT ·elimStep64AVX2(SB), NOSPLIT, $0-80
+	MOVQ         u+0(FP), AX
+	MOVQ         depth+8(FP), CX
+	MOVQ         t+16(FP), DX
+	MOVQ         col+24(FP), BX
+	MOVQ         coef+32(FP), SI
+	MOVQ         diag+56(FP), DI
+	MOVQ         w+64(FP), R8
+	MOVQ         tiles+72(FP), R9
+	VBROADCASTSD inv+40(FP), Y0
+	VBROADCASTSD c+48(FP), Y1
+	SHLQ         $0x07, CX
+
+groupc:
+	CMPQ    R9, $0x02
+	JL      endc
+	VMOVUPD (BX), Y2
+	VMOVUPD 32(BX), Y3
+	VMOVUPD 64(BX), Y4
+	VMOVUPD 96(BX), Y5
+	VMOVUPD 128(BX), Y6
+	VMOVUPD 160(BX), Y7
+	VMOVUPD 192(BX), Y8
+	VMOVUPD 224(BX), Y9
+	MOVQ    AX, R10
+	ADDQ    CX, AX
+	MOVQ    AX, R11
+	ADDQ    CX, AX
+	MOVQ    SI, R13
+	MOVQ    DX, R12
+	TESTQ   R12, R12
+	JZ      sumEndc
+
+sumc:
+	VBROADCASTSD (R13), Y10
+	VFNMADD231PD (R10), Y10, Y2
+	VFNMADD231PD 32(R10), Y10, Y3
+	VFNMADD231PD 64(R10), Y10, Y4
+	VFNMADD231PD 96(R10), Y10, Y5
+	VFNMADD231PD (R11), Y10, Y6
+	VFNMADD231PD 32(R11), Y10, Y7
+	VFNMADD231PD 64(R11), Y10, Y8
+	VFNMADD231PD 96(R11), Y10, Y9
+	ADDQ         $0x80, R10
+	ADDQ         $0x80, R11
+	ADDQ         $0x08, R13
+	DECQ         R12
+	JNZ          sumc
+
+sumEndc:
+	VMULPD       Y0, Y2, Y2
+	VMOVUPD      Y2, (R10)
+	VMOVUPD      (DI), Y10
+	VFNMADD231PD Y2, Y2, Y10
+	VMOVUPD      Y10, (DI)
+	VMOVUPD      (R8), Y10
+	VFNMADD231PD Y2, Y1, Y10
+	VMOVUPD      Y10, (R8)
+	VMULPD       Y0, Y3, Y3
+	VMOVUPD      Y3, 32(R10)
+	VMOVUPD      32(DI), Y2
+	VFNMADD231PD Y3, Y3, Y2
+	VMOVUPD      Y2, 32(DI)
+	VMOVUPD      32(R8), Y2
+	VFNMADD231PD Y3, Y1, Y2
+	VMOVUPD      Y2, 32(R8)
+	VMULPD       Y0, Y4, Y4
+	VMOVUPD      Y4, 64(R10)
+	VMOVUPD      64(DI), Y2
+	VFNMADD231PD Y4, Y4, Y2
+	VMOVUPD      Y2, 64(DI)
+	VMOVUPD      64(R8), Y2
+	VFNMADD231PD Y4, Y1, Y2
+	VMOVUPD      Y2, 64(R8)
+	VMULPD       Y0, Y5, Y5
+	VMOVUPD      Y5, 96(R10)
+	VMOVUPD      96(DI), Y2
+	VFNMADD231PD Y5, Y5, Y2
+	VMOVUPD      Y2, 96(DI)
+	VMOVUPD      96(R8), Y2
+	VFNMADD231PD Y5, Y1, Y2
+	VMOVUPD      Y2, 96(R8)
+	VMULPD       Y0, Y6, Y6
+	VMOVUPD      Y6, (R11)
+	VMOVUPD      128(DI), Y2
+	VFNMADD231PD Y6, Y6, Y2
+	VMOVUPD      Y2, 128(DI)
+	VMOVUPD      128(R8), Y2
+	VFNMADD231PD Y6, Y1, Y2
+	VMOVUPD      Y2, 128(R8)
+	VMULPD       Y0, Y7, Y7
+	VMOVUPD      Y7, 32(R11)
+	VMOVUPD      160(DI), Y2
+	VFNMADD231PD Y7, Y7, Y2
+	VMOVUPD      Y2, 160(DI)
+	VMOVUPD      160(R8), Y2
+	VFNMADD231PD Y7, Y1, Y2
+	VMOVUPD      Y2, 160(R8)
+	VMULPD       Y0, Y8, Y8
+	VMOVUPD      Y8, 64(R11)
+	VMOVUPD      192(DI), Y2
+	VFNMADD231PD Y8, Y8, Y2
+	VMOVUPD      Y2, 192(DI)
+	VMOVUPD      192(R8), Y2
+	VFNMADD231PD Y8, Y1, Y2
+	VMOVUPD      Y2, 192(R8)
+	VMULPD       Y0, Y9, Y9
+	VMOVUPD      Y9, 96(R11)
+	VMOVUPD      224(DI), Y2
+	VFNMADD231PD Y9, Y9, Y2
+	VMOVUPD      Y2, 224(DI)
+	VMOVUPD      224(R8), Y2
+	VFNMADD231PD Y9, Y1, Y2
+	VMOVUPD      Y2, 224(R8)
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000100, DI
+	ADDQ         $0x00000100, R8
+	SUBQ         $0x02, R9
+	JMP          groupc
+
+endc:
+groupb:
+	CMPQ    R9, $0x01
+	JL      endb
+	VMOVUPD (BX), Y2
+	VMOVUPD 32(BX), Y3
+	VMOVUPD 64(BX), Y4
+	VMOVUPD 96(BX), Y5
+	MOVQ    AX, R10
+	ADDQ    CX, AX
+	MOVQ    SI, R12
+	MOVQ    DX, R11
+	TESTQ   R11, R11
+	JZ      sumEndb
+
+sumb:
+	VBROADCASTSD (R12), Y6
+	VFNMADD231PD (R10), Y6, Y2
+	VFNMADD231PD 32(R10), Y6, Y3
+	VFNMADD231PD 64(R10), Y6, Y4
+	VFNMADD231PD 96(R10), Y6, Y5
+	ADDQ         $0x80, R10
+	ADDQ         $0x08, R12
+	DECQ         R11
+	JNZ          sumb
+
+sumEndb:
+	VMULPD       Y0, Y2, Y2
+	VMOVUPD      Y2, (R10)
+	VMOVUPD      (DI), Y6
+	VFNMADD231PD Y2, Y2, Y6
+	VMOVUPD      Y6, (DI)
+	VMOVUPD      (R8), Y6
+	VFNMADD231PD Y2, Y1, Y6
+	VMOVUPD      Y6, (R8)
+	VMULPD       Y0, Y3, Y3
+	VMOVUPD      Y3, 32(R10)
+	VMOVUPD      32(DI), Y2
+	VFNMADD231PD Y3, Y3, Y2
+	VMOVUPD      Y2, 32(DI)
+	VMOVUPD      32(R8), Y2
+	VFNMADD231PD Y3, Y1, Y2
+	VMOVUPD      Y2, 32(R8)
+	VMULPD       Y0, Y4, Y4
+	VMOVUPD      Y4, 64(R10)
+	VMOVUPD      64(DI), Y2
+	VFNMADD231PD Y4, Y4, Y2
+	VMOVUPD      Y2, 64(DI)
+	VMOVUPD      64(R8), Y2
+	VFNMADD231PD Y4, Y1, Y2
+	VMOVUPD      Y2, 64(R8)
+	VMULPD       Y0, Y5, Y5
+	VMOVUPD      Y5, 96(R10)
+	VMOVUPD      96(DI), Y2
+	VFNMADD231PD Y5, Y5, Y2
+	VMOVUPD      Y2, 96(DI)
+	VMOVUPD      96(R8), Y2
+	VFNMADD231PD Y5, Y1, Y2
+	VMOVUPD      Y2, 96(R8)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, R8
+	SUBQ         $0x01, R9
+	JMP          groupb
+
+endb:
+	VZEROUPPER
+	RET
+
+// func cheapestColumn64AVX2(w *float64, diag *float64, pen *float64, n int, score *[4]float64, at *[4]int64)
+// Requires: AVX, AVX2
+TEXT ·cheapestColumn64AVX2(SB), NOSPLIT, $0-48
+	MOVQ         w+0(FP), AX
+	MOVQ         diag+8(FP), CX
+	MOVQ         pen+16(FP), DX
+	MOVQ         n+24(FP), BX
+	MOVQ         $0x0000000000000004, SI
+	VMOVQ        SI, X0
+	VPBROADCASTQ X0, Y1
+	VMOVDQU      elimLanes64<>+0(SB), Y0
+	MOVQ         $0x7ff0000000000000, SI
+	VMOVQ        SI, X2
+	VPBROADCASTQ X2, Y2
+	VPCMPEQD     Y3, Y3, Y3
+	XORQ         SI, SI
+
+loop:
+	VMOVUPD   (AX)(SI*8), Y4
+	VMULPD    Y4, Y4, Y4
+	VDIVPD    (CX)(SI*8), Y4, Y4
+	VADDPD    (DX)(SI*8), Y4, Y4
+	VCMPPD    $0x11, Y2, Y4, Y5
+	VBLENDVPD Y5, Y4, Y2, Y2
+	VBLENDVPD Y5, Y0, Y3, Y3
+	VPADDQ    Y1, Y0, Y0
+	ADDQ      $0x04, SI
+	CMPQ      SI, BX
+	JL        loop
+	MOVQ      score+32(FP), AX
+	VMOVUPD   Y2, (AX)
+	MOVQ      at+40(FP), AX
+	VMOVUPD   Y3, (AX)
+	VZEROUPPER
+	RET
+
+// func cheapestRounding64AVX2(w *float64, diag *float64, pen *float64, scale *float64, inv *float64, lo *float64, hi *float64, n int, score *[4]float64, at *[4]int64, steps *[4]float64, far *[4]int64)
+// Requires: AVX, AVX2
+TEXT ·cheapestRounding64AVX2(SB), NOSPLIT, $0-96
+	MOVQ         w+0(FP), AX
+	MOVQ         diag+8(FP), CX
+	MOVQ         pen+16(FP), DX
+	MOVQ         scale+24(FP), BX
+	MOVQ         inv+32(FP), SI
+	MOVQ         lo+40(FP), DI
+	MOVQ         hi+48(FP), R8
+	MOVQ         n+56(FP), R9
+	MOVQ         $0x0000000000000004, R10
+	VMOVQ        R10, X0
+	VPBROADCASTQ X0, Y1
+	VMOVDQU      elimLanes64<>+0(SB), Y0
+	MOVQ         $0x7ff0000000000000, R10
+	VMOVQ        R10, X2
+	VPBROADCASTQ X2, Y2
+	VPCMPEQD     Y3, Y3, Y3
+	MOVQ         $0xfff0000000000000, R10
+	VMOVQ        R10, X4
+	VPBROADCASTQ X4, Y4
+	VPCMPEQD     Y5, Y5, Y5
+	MOVQ         $0x7fffffffffffffff, R10
+	VMOVQ        R10, X6
+	VPBROADCASTQ X6, Y6
+	XORQ         R10, R10
+
+loop:
+	VMOVUPD   (AX)(R10*8), Y7
+	VMOVUPD   (SI)(R10*8), Y8
+	VMOVUPD   (DX)(R10*8), Y10
+	VMULPD    Y8, Y7, Y9
+	VROUNDPD  $0x00, Y9, Y9
+	VMAXPD    (DI)(R10*8), Y9, Y9
+	VMINPD    (R8)(R10*8), Y9, Y9
+	VMULPD    (BX)(R10*8), Y9, Y9
+	VSUBPD    Y9, Y7, Y7
+	VMULPD    Y7, Y7, Y9
+	VDIVPD    (CX)(R10*8), Y9, Y9
+	VADDPD    Y10, Y9, Y9
+	VCMPPD    $0x11, Y2, Y9, Y11
+	VBLENDVPD Y11, Y9, Y2, Y2
+	VBLENDVPD Y11, Y0, Y3, Y3
+	VANDPD    Y6, Y7, Y7
+	VMULPD    Y8, Y7, Y7
+	VSUBPD    Y10, Y7, Y7
+	VCMPPD    $0x1e, Y4, Y7, Y8
+	VBLENDVPD Y8, Y7, Y4, Y4
+	VBLENDVPD Y8, Y0, Y5, Y5
+	VPADDQ    Y1, Y0, Y0
+	ADDQ      $0x04, R10
+	CMPQ      R10, R9
+	JL        loop
+	MOVQ      score+64(FP), AX
+	VMOVUPD   Y2, (AX)
+	MOVQ      at+72(FP), AX
+	VMOVUPD   Y3, (AX)
+	MOVQ      steps+80(FP), AX
+	VMOVUPD   Y4, (AX)
+	MOVQ      far+88(FP), AX
+	VMOVUPD   Y5, (AX)
 	VZEROUPPER
 	RET

@@ -4,14 +4,26 @@
 
 package kernel
 
-// elimUpdateAVX2 is elimUpdate.
-func elimUpdateAVX2(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
+// elimUpdate32AVX2 is elimUpdate.
+func elimUpdate32AVX2(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
 
-// elimStepAVX2 is elimStep.
-func elimStepAVX2(u *float32, depth int, t int, col *float32, coef *float32, inv float32, c float32, diag *float32, w *float32, tiles int)
+// elimStep32AVX2 is elimStep.
+func elimStep32AVX2(u *float32, depth int, t int, col *float32, coef *float32, inv float32, c float32, diag *float32, w *float32, tiles int)
 
-// cheapestColumnAVX2 is cheapestColumn for each of 8 lanes.
-func cheapestColumnAVX2(w *float32, diag *float32, pen *float32, n int, score *[8]float32, at *[8]int32)
+// cheapestColumn32AVX2 is cheapestColumn by lane.
+func cheapestColumn32AVX2(w *float32, diag *float32, pen *float32, n int, score *[8]float32, at *[8]int32)
 
-// cheapestRoundingAVX2 is cheapestRounding for each of 8 lanes.
-func cheapestRoundingAVX2(w *float32, diag *float32, pen *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, score *[8]float32, at *[8]int32, steps *[8]float32, far *[8]int32)
+// cheapestRounding32AVX2 is cheapestRounding by lane.
+func cheapestRounding32AVX2(w *float32, diag *float32, pen *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, score *[8]float32, at *[8]int32, steps *[8]float32, far *[8]int32)
+
+// elimUpdate64AVX2 is elimUpdate.
+func elimUpdate64AVX2(dst *float64, src *float64, u *float64, depth int, t int, tiles int)
+
+// elimStep64AVX2 is elimStep.
+func elimStep64AVX2(u *float64, depth int, t int, col *float64, coef *float64, inv float64, c float64, diag *float64, w *float64, tiles int)
+
+// cheapestColumn64AVX2 is cheapestColumn by lane.
+func cheapestColumn64AVX2(w *float64, diag *float64, pen *float64, n int, score *[4]float64, at *[4]int64)
+
+// cheapestRounding64AVX2 is cheapestRounding by lane.
+func cheapestRounding64AVX2(w *float64, diag *float64, pen *float64, scale *float64, inv *float64, lo *float64, hi *float64, n int, score *[4]float64, at *[4]int64, steps *[4]float64, far *[4]int64)

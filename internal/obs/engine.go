@@ -13,7 +13,10 @@ const (
 	deepest = 64
 )
 
-var inf = float32(math.Inf(1))
+var inf = math.Inf(1)
+
+// number is the arithmetic of an engine.
+type number interface{ float32 | float64 }
 
 // depthFor is how many columns are eliminated before the matrix of n columns is updated: the step over the panel costs
 // n*depth/2 multiply-adds, the update reads and writes n^2/2 numbers every depth steps.
@@ -28,13 +31,13 @@ func depthFor(n int) int {
 }
 
 // rule is what tells one method from another: which column goes next and what value it takes.
-type rule interface {
+type rule[T number] interface {
 	// start begins a row; the engine has been reset. Columns that may not be chosen get e.pen = +Inf.
-	start(e *engine, row int)
+	start(e *engine[T], row int)
 	// choose is the position of the next column and the value it takes; -1 ends the row.
-	choose(e *engine) (p int, value float32)
+	choose(e *engine[T]) (p int, value T)
 	// eliminated follows the elimination of the column at position p; it is panel column e.t-1.
-	eliminated(e *engine, p int)
+	eliminated(e *engine[T], p int)
 	// moved tells that the column at position from is now at position to.
 	moved(to, from int)
 }
@@ -46,75 +49,76 @@ type rule interface {
 //
 // and every depthFor(n) columns A -= U U^T, in tiles of its lower triangle, after survivors from the end were moved into the places of
 // eliminated columns. So a whole row costs d^3/6 multiply-adds that are limited by arithmetic, not by memory.
-type engine struct {
-	base *tiled    // where every row starts, shared and read-only
-	own  []float32 // A after the first update, laid out as base
-	a    []float32 // A: base.data until the first update, then own
-	u    []float32 // panel, see package kernel
+type engine[T number] struct {
+	k    kernel.Elim[T]
+	base *tiled[T] // where every row starts, shared and read-only
+	own  []T       // A after the first update, laid out as base
+	a    []T       // A: base.data until the first update, then own
+	u    []T       // panel, see package kernel
 	unit int       // columns that move together
-	keep []float32 // columns on the move, deepest x ld
+	keep []T       // columns on the move, deepest x ld
 
 	n, t  int // surviving columns when the panel began; columns eliminated since
 	depth int // panel columns until the next update
-	col   []float32
-	coef  []float32
+	col   []T
+	coef  []T
 
 	// By position; padded to whole tiles with pen = +Inf.
-	w, diag, pen []float32
+	w, diag, pen []T
 	at           []int32 // the matrix column at each position
 	// By matrix column.
 	pos  []int32
 	gone []bool
-	out  []float32 // the values that eliminated columns took
+	out  []T // the values that eliminated columns took
 }
 
 // tiled is a symmetric matrix in the layout of package kernel.
-type tiled struct {
+type tiled[T number] struct {
 	d, ld int
 	rest  int // columns moved to the front because they do not fill a unit
 	unit  int
 	order []int32 // the matrix column at each position
-	data  []float32
-	diag  []float32
+	data  []T
+	diag  []T
 }
 
 // newTiled lays out Hinv for units of c columns. Columns behind the last full unit come first, so that units stay whole when they move.
-func newTiled(p *Prepared, c int) *tiled {
+func newTiled[T number](p *Prepared, c int) *tiled[T] {
 	d := p.D
-	m := &tiled{d: d, ld: (d + tile - 1) / tile * tile, rest: d % c, unit: c}
+	m := &tiled[T]{d: d, ld: (d + tile - 1) / tile * tile, rest: d % c, unit: c}
 	for i := d - m.rest; i < d; i++ {
 		m.order = append(m.order, int32(i))
 	}
 	for i := range d - m.rest {
 		m.order = append(m.order, int32(i))
 	}
-	m.data, m.diag = make([]float32, m.ld*m.ld), make([]float32, m.ld)
+	m.data, m.diag = make([]T, m.ld*m.ld), make([]T, m.ld)
 	for i, r := range m.order {
 		row := p.Hinv[int(r)*d : (int(r)+1)*d]
-		m.diag[i] = float32(row[r])
+		m.diag[i] = T(row[r])
 		for j, c := range m.order[:min(i-i%tile+tile, d)] {
-			m.data[m.index(i, j)] = float32(row[c])
+			m.data[m.index(i, j)] = T(row[c])
 		}
 	}
 	return m
 }
 
 // index is the place of element (i, j), for i >= j - j%tile.
-func (m *tiled) index(i, j int) int { return j/tile*m.ld*tile + i*tile + j%tile }
+func (m *tiled[T]) index(i, j int) int { return j/tile*m.ld*tile + i*tile + j%tile }
 
-func newEngine(base *tiled) *engine {
+func newEngine[T number](base *tiled[T]) *engine[T] {
 	ld := base.ld
-	v := func(n int) []float32 { return make([]float32, n) }
-	return &engine{base: base, own: v(ld * ld), u: v(deepest * ld), unit: base.unit, keep: v(deepest * ld), col: v(ld), coef: v(deepest),
+	v := func(n int) []T { return make([]T, n) }
+	return &engine[T]{k: kernelsFor[T](), base: base, own: v(ld * ld), u: v(deepest * ld), unit: base.unit, keep: v(deepest * ld), col: v(ld), coef: v(deepest),
 		w: v(ld), diag: v(ld), pen: v(ld), at: make([]int32, ld), pos: make([]int32, base.d), gone: make([]bool, base.d), out: v(base.d)}
 }
 
 // padded is the count of positions that kernels work on.
-func (e *engine) padded() int { return (e.n + tile - 1) / tile * tile }
+func (e *engine[T]) padded() int { return (e.n + tile - 1) / tile * tile }
 
 // run eliminates the columns of a row with weights w as r says; each, if not nil, sees every elimination with its cost,
 // diff^2/(2 diag), and stops the row by returning false. The weights are then in e.weights.
-func (e *engine) run(w []float32, row int, r rule, each func(p int, cost float64) bool) {
+func (e *engine[T]) run(w []float32, row int, r rule[T], each func(p int, cost float64) bool) {
 	e.reset(w)
 	r.start(e, row)
 	for e.n > 0 {
@@ -133,27 +137,27 @@ func (e *engine) run(w []float32, row int, r rule, each func(p int, cost float64
 	}
 }
 
-func (e *engine) reset(w []float32) {
+func (e *engine[T]) reset(w []float32) {
 	m := e.base
 	e.a, e.n, e.t = m.data, m.d, 0
 	e.setDepth()
 	copy(e.diag, m.diag)
 	for i := m.d; i < m.ld; i++ {
-		e.w[i], e.diag[i], e.pen[i] = 0, 1, inf
+		e.w[i], e.diag[i], e.pen[i] = 0, 1, T(inf)
 	}
 	for i, c := range m.order {
-		e.w[i], e.pen[i] = w[c], 0
+		e.w[i], e.pen[i] = T(w[c]), 0
 		e.at[i], e.pos[c] = c, int32(i)
 		e.gone[c] = false
 	}
 }
 
-func (e *engine) setDepth() {
+func (e *engine[T]) setDepth() {
 	e.depth = max(depthFor(e.n)/e.unit, 1) * e.unit
 }
 
 // eliminate gives the column at position p its value, moves the other weights and appends the column to the panel.
-func (e *engine) eliminate(p int, value float32) float64 {
+func (e *engine[T]) eliminate(p int, value T) float64 {
 	n := e.padded()
 	e.column(p)
 	up := e.u[p/tile*deepest*tile+p%tile:]
@@ -163,15 +167,15 @@ func (e *engine) eliminate(p int, value float32) float64 {
 	d := float64(e.diag[p])
 	diff := float64(e.w[p]) - float64(value)
 	inv := 1 / math.Sqrt(d)
-	kernel.ElimStep(e.u, deepest, e.t, e.col[:n], e.coef, float32(inv), float32(diff*inv), e.diag, e.w)
+	e.k.Step(e.u, deepest, e.t, e.col[:n], e.coef, T(inv), T(diff*inv), e.diag, e.w)
 	e.t++
 	c := e.at[p]
-	e.w[p], e.pen[p], e.gone[c], e.out[c] = value, inf, true, value
+	e.w[p], e.pen[p], e.gone[c], e.out[c] = value, T(inf), true, value
 	return diff * diff / d / 2
 }
 
 // column gathers column p of A into e.col.
-func (e *engine) column(p int) {
+func (e *engine[T]) column(p int) {
 	ld, n := e.base.ld, e.padded()
 	for q := 0; q <= p/tile; q++ {
 		i := (q*ld + p) * tile
@@ -188,7 +192,7 @@ func (e *engine) column(p int) {
 }
 
 // update ends the panel: A -= U U^T over the survivors, which move to positions 0 .. n-t-1.
-func (e *engine) update(r rule) {
+func (e *engine[T]) update(r rule[T]) {
 	n := e.n - e.t
 	first := &e.a[0] == &e.base.data[0]
 	if first { // base is shared: update everything into own, then move
@@ -208,24 +212,24 @@ func (e *engine) update(r rule) {
 		r.moved(m.to, m.from)
 	}
 	for i := n; i < e.padded(); i++ {
-		e.pen[i] = inf
+		e.pen[i] = T(inf)
 	}
 	e.n, e.t = n, 0
 	e.setDepth()
 }
 
 // subtract does A -= U U^T on tile columns from..to-1 of tiles, into own.
-func (e *engine) subtract(from, to, tiles int) {
+func (e *engine[T]) subtract(from, to, tiles int) {
 	for q := from; q < to; q++ {
 		i := e.base.index(q*tile, q*tile)
-		kernel.ElimUpdate(e.own[i:], e.a[i:], e.u[q*deepest*tile:], deepest, e.t, tiles-q)
+		e.k.Update(e.own[i:], e.a[i:], e.u[q*deepest*tile:], deepest, e.t, tiles-q)
 	}
 }
 
 type move struct{ to, from int }
 
 // moves pairs eliminated positions below n with survivors from n on, moves all that is kept by position, and tells.
-func (e *engine) moves(n int) []move {
+func (e *engine[T]) moves(n int) []move {
 	var ms []move
 	to := 0
 	for from := n; from < e.n; from++ {
@@ -247,7 +251,7 @@ func (e *engine) moves(n int) []move {
 }
 
 // takeColumns copies the columns that move, in their order after all moves, to keep.
-func (e *engine) takeColumns(ms []move, n int) {
+func (e *engine[T]) takeColumns(ms []move, n int) {
 	ld := e.base.ld
 	for k, m := range ms {
 		x := e.keep[k*ld : (k+1)*ld]
@@ -262,7 +266,7 @@ func (e *engine) takeColumns(ms []move, n int) {
 }
 
 // putColumns writes what takeColumns kept to tile column q: as rows of later tiles and as lanes of its own.
-func (e *engine) putColumns(ms []move, q, n int) {
+func (e *engine[T]) putColumns(ms []move, q, n int) {
 	ld := e.base.ld
 	a := e.a[q*ld*tile:]
 	for k, m := range ms {
@@ -281,28 +285,45 @@ func (e *engine) putColumns(ms []move, q, n int) {
 }
 
 // weights writes the row as it is now to dst.
-func (e *engine) weights(dst []float32) {
+func (e *engine[T]) weights(dst []float32) {
 	for c, gone := range e.gone {
 		if gone {
-			dst[c] = e.out[c]
+			dst[c] = float32(e.out[c])
 		} else {
-			dst[c] = e.w[e.pos[c]]
+			dst[c] = float32(e.w[e.pos[c]])
 		}
 	}
 }
 
-// solveRows runs every row of w with a rule of its worker's own, from units of c columns, and hands the engine to done.
-func solveRows(ctx context.Context, w Matrix, p *Prepared, c int, o Options, fresh func() rule, done func(e *engine, row int)) error {
+// kernelsFor is the machine's kernels for T.
+func kernelsFor[T number]() kernel.Elim[T] {
+	if k, ok := any(kernel.Elim32).(kernel.Elim[T]); ok {
+		return k
+	}
+	return any(kernel.Elim64).(kernel.Elim[T])
+}
+
+// eachEngine calls work for every row, each worker with an engine and a rule of its own, on units of c columns.
+func eachEngine[T number](ctx context.Context, w Matrix, p *Prepared, c int, o Options, fresh func() rule[T], work func(e *engine[T], r rule[T], x []float32, row int)) error {
 	type worker struct {
-		e *engine
-		r rule
+		e *engine[T]
+		r rule[T]
 		x []float32
 	}
-	base := newTiled(p, c)
+	base := newTiled[T](p, c)
 	return eachRow(ctx, w.Rows, o, func() *worker { return &worker{newEngine(base), fresh(), make([]float32, w.Cols)} }, func(k *worker, row int) error {
 		p.start(w, row, k.x)
-		k.e.run(k.x, row, k.r, nil)
-		done(k.e, row)
+		work(k.e, k.r, k.x, row)
 		return nil
 	})
+}
+
+// solveRows eliminates in every row what the rule says, and returns the weights.
+func solveRows[T number](ctx context.Context, w Matrix, p *Prepared, o Options, fresh func() rule[T]) (Matrix, error) {
+	out := NewMatrix(w.Rows, w.Cols)
+	err := eachEngine(ctx, w, p, 1, o, fresh, func(e *engine[T], r rule[T], x []float32, row int) {
+		e.run(x, row, r, nil)
+		e.weights(out.Row(row))
+	})
+	return out, err
 }

@@ -14,6 +14,7 @@ type Prepared struct {
 	Hinv    []float64 // D x D, inverse of H with dead columns replaced and damping added; full, symmetric
 	Dead    []bool    // columns whose input is always zero (H_pp = 0): their weights become 0
 	Damping float64   // share of the mean diagonal in force, after raising
+	Inflate float64   // largest Hinv_pp * H_pp (damped), the loss of digits that elimination meets; 1 for a diagonal H
 	Raised  int       // how many times the damping had to be raised; report it when not 0
 }
 
@@ -22,6 +23,8 @@ const (
 	firstDamping = 1e-6
 	// worstCondition is the condition estimate (1-norm) above which an inverse is not trusted in float64.
 	worstCondition = 1e13
+	// mostInflation is the Inflate up to which float32 serves.
+	mostInflation = 1e4
 	// mostRaised bounds the number of tenfold raises.
 	mostRaised = 12
 )
@@ -70,6 +73,10 @@ func (p *Prepared) invert(mean float64) bool {
 		}
 		a[i*d+i] += p.Damping * mean
 	}
+	diag := make([]float64, d)
+	for i := range diag {
+		diag[i] = a[i*d+i]
+	}
 	var chol mat.Cholesky
 	if !chol.Factorize(mat.NewSymDense(d, a)) || !(chol.Cond() < worstCondition) {
 		return false
@@ -86,8 +93,15 @@ func (p *Prepared) invert(mean float64) bool {
 			p.Hinv[i*d+j], p.Hinv[j*d+i] = v, v
 		}
 	}
+	p.Inflate = 1
+	for i, h := range diag {
+		p.Inflate = max(p.Inflate, h*p.Hinv[i*d+i])
+	}
 	return true
 }
+
+// double tells whether elimination needs float64.
+func (p *Prepared) double() bool { return p.Inflate > mostInflation }
 
 // start is row r of w with dead columns at zero: where every method begins.
 func (p *Prepared) start(w Matrix, r int, dst []float32) {

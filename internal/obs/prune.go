@@ -37,12 +37,18 @@ func NM(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options) (*Resul
 	if err := checkShapes(w, p); err != nil {
 		return nil, err
 	}
-	out := NewMatrix(w.Rows, w.Cols)
-	err := solveRows(ctx, w, p, 1, o, func() rule { return &groups{n: n, m: m} }, func(e *engine, r int) { e.weights(out.Row(r)) })
+	out, err := nm32or64(ctx, w, p, n, m, o)
 	if err != nil {
 		return nil, err
 	}
 	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols % m}, nil
+}
+
+func nm32or64(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options) (Matrix, error) {
+	if p.double() {
+		return solveRows(ctx, w, p, o, func() rule[float64] { return &groups[float64]{n: n, m: m} })
+	}
+	return solveRows(ctx, w, p, o, func() rule[float32] { return &groups[float32]{n: n, m: m} })
 }
 
 func checkNM(n, m int) error {

@@ -12,12 +12,18 @@ func Quantize(ctx context.Context, w Matrix, p *Prepared, g *Grid, mask []bool, 
 	if err := checkQuantize(w, p, g, mask); err != nil {
 		return nil, err
 	}
-	out := NewMatrix(w.Rows, w.Cols)
-	err := solveRows(ctx, w, p, 1, o, func() rule { return &rounding{g: g, mask: mask} }, func(e *engine, r int) { e.weights(out.Row(r)) })
+	out, err := round32or64(ctx, w, p, g, mask, o)
 	if err != nil {
 		return nil, err
 	}
 	return quantized(w, out, p, g), nil
+}
+
+func round32or64(ctx context.Context, w Matrix, p *Prepared, g *Grid, mask []bool, o Options) (Matrix, error) {
+	if p.double() {
+		return solveRows(ctx, w, p, o, func() rule[float64] { return &rounding[float64]{g: g, mask: mask} })
+	}
+	return solveRows(ctx, w, p, o, func() rule[float32] { return &rounding[float32]{g: g, mask: mask} })
 }
 
 func checkQuantize(w Matrix, p *Prepared, g *Grid, mask []bool) error {

@@ -190,7 +190,7 @@ func TestReference(t *testing.T) {
 					t.Errorf("%s: layer loss %.6g, recorded %.6g: ratio %.4f", m, ours, rec.Loss[m], ratio)
 				}
 			}
-			t.Logf("damping %v, raised %d: worst ratio %.4f, mean %.4f", p.Damping, p.Raised, worst, sum/float64(len(rec.Loss)))
+			t.Logf("damping %v, raised %d, inflation %.3g: worst ratio %.4f, mean %.4f", p.Damping, p.Raised, p.Inflate, worst, sum/float64(len(rec.Loss)))
 		})
 	}
 }

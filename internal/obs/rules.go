@@ -2,44 +2,42 @@ package obs
 
 import (
 	"math"
-
-	"github.com/obc-onnx/obc/internal/kernel"
 )
 
 // unstructured removes the column of least w^2/diag, each time, until none is left.
-type unstructured struct{}
+type unstructured[T number] struct{}
 
-func (unstructured) start(e *engine, row int) {}
-func (unstructured) choose(e *engine) (int, float32) {
+func (unstructured[T]) start(e *engine[T], row int) {}
+func (unstructured[T]) choose(e *engine[T]) (int, T) {
 	return e.cheapest(), 0
 }
-func (unstructured) eliminated(e *engine, p int) {}
-func (unstructured) moved(to, from int)          {}
+func (unstructured[T]) eliminated(e *engine[T], p int) {}
+func (unstructured[T]) moved(to, from int)             {}
 
 // cheapest is the open position of least w^2/diag, -1 if none is open.
-func (e *engine) cheapest() int {
+func (e *engine[T]) cheapest() int {
 	n := e.padded()
-	return kernel.CheapestColumn(e.w[:n], e.diag[:n], e.pen[:n])
+	return e.k.Cheapest(e.w[:n], e.diag[:n], e.pen[:n])
 }
 
 // groups is N:M: the cheapest column among groups of m that have lost less than m-n.
-type groups struct {
-	unstructured
+type groups[T number] struct {
+	unstructured[T]
 	n, m int
 	gone []int // by group
 }
 
-func (g *groups) start(e *engine, row int) {
+func (g *groups[T]) start(e *engine[T], row int) {
 	g.gone = g.gone[:0]
 	for range e.base.d / g.m {
 		g.gone = append(g.gone, 0)
 	}
 	for c := len(g.gone) * g.m; c < e.base.d; c++ {
-		e.pen[e.pos[c]] = inf
+		e.pen[e.pos[c]] = T(inf)
 	}
 }
 
-func (g *groups) eliminated(e *engine, p int) {
+func (g *groups[T]) eliminated(e *engine[T], p int) {
 	k := int(e.at[p]) / g.m
 	g.gone[k]++
 	if g.gone[k] < g.m-g.n {
@@ -47,24 +45,24 @@ func (g *groups) eliminated(e *engine, p int) {
 	}
 	for c := k * g.m; c < (k+1)*g.m; c++ {
 		if !e.gone[c] {
-			e.pen[e.pos[c]] = inf
+			e.pen[e.pos[c]] = T(inf)
 		}
 	}
 }
 
 // blocks removes the block B of c columns of least 1/2 w_B^T ([Hinv]_BB)^-1 w_B, column by column.
-type blocks struct {
+type blocks[T number] struct {
 	c     int
-	d     []float32 // unit-major lower triangles of [Hinv]_BB, c*(c+1)/2 each
-	rest  int       // positions before the first unit
-	block int       // position of the block that goes; its columns from here on are open
-	left  int       // columns of it still to go
-	row   []float32
+	d     []T // unit-major lower triangles of [Hinv]_BB, c*(c+1)/2 each
+	rest  int // positions before the first unit
+	block int // position of the block that goes; its columns from here on are open
+	left  int // columns of it still to go
+	row   []T
 }
 
-func (b *blocks) start(e *engine, row int) {
+func (b *blocks[T]) start(e *engine[T], row int) {
 	m := e.base
-	b.rest, b.left, b.d, b.row = m.rest, 0, b.d[:0], make([]float32, b.c)
+	b.rest, b.left, b.d, b.row = m.rest, 0, b.d[:0], make([]T, b.c)
 	for p := m.rest; p < m.d; p += b.c {
 		for i := range b.c {
 			for j := range i + 1 {
@@ -74,13 +72,13 @@ func (b *blocks) start(e *engine, row int) {
 		}
 	}
 	for p := range b.rest {
-		e.pen[p] = inf
+		e.pen[p] = T(inf)
 	}
 }
 
-func (b *blocks) size() int { return b.c * (b.c + 1) / 2 }
+func (b *blocks[T]) size() int { return b.c * (b.c + 1) / 2 }
 
-func (b *blocks) choose(e *engine) (int, float32) {
+func (b *blocks[T]) choose(e *engine[T]) (int, T) {
 	if b.left == 0 {
 		best := math.Inf(1)
 		for p, d := b.rest, b.d; p < e.n; p, d = p+b.c, d[b.size():] {
@@ -99,7 +97,7 @@ func (b *blocks) choose(e *engine) (int, float32) {
 }
 
 // cost is |y|^2 for D = L L^T, L y = w.
-func (b *blocks) cost(w []float32, d []float32) float64 {
+func (b *blocks[T]) cost(w []T, d []T) float64 {
 	var l [64 * 65 / 2]float64
 	var y [64]float64
 	sum, k := 0.0, 0
@@ -126,7 +124,7 @@ func (b *blocks) cost(w []float32, d []float32) float64 {
 	return sum
 }
 
-func (b *blocks) eliminated(e *engine, p int) {
+func (b *blocks[T]) eliminated(e *engine[T], p int) {
 	u, d := e.u[(e.t-1)*tile:], b.d
 	for lo := b.rest; lo < e.n; lo += b.c {
 		k := 0
@@ -141,7 +139,7 @@ func (b *blocks) eliminated(e *engine, p int) {
 	}
 }
 
-func (b *blocks) moved(to, from int) {
+func (b *blocks[T]) moved(to, from int) {
 	if (to-b.rest)%b.c == 0 {
 		n := b.size()
 		copy(b.d[(to-b.rest)/b.c*n:][:n], b.d[(from-b.rest)/b.c*n:][:n])
@@ -149,20 +147,20 @@ func (b *blocks) moved(to, from int) {
 }
 
 // rounding is OBQ: the column that is cheapest to round, unless some rounding error exceeds half a step: then the largest.
-type rounding struct {
+type rounding[T number] struct {
 	g                  *Grid
 	mask               []bool // all rows; nil = none
 	masked             []int  // columns of this row to remove first
-	scale, inv, lo, hi []float32
+	scale, inv, lo, hi []T
 }
 
 // beyondHalf is a rounding error, in steps, that only a weight outside of the grid can have.
 const beyondHalf = 0.5001
 
-func (q *rounding) start(e *engine, row int) {
+func (q *rounding[T]) start(e *engine[T], row int) {
 	ld := len(e.w)
 	if q.scale == nil {
-		q.scale, q.inv, q.lo, q.hi = make([]float32, ld), make([]float32, ld), make([]float32, ld), make([]float32, ld)
+		q.scale, q.inv, q.lo, q.hi = make([]T, ld), make([]T, ld), make([]T, ld), make([]T, ld)
 	}
 	lo, hi := q.g.Spec.Range()
 	for i := range ld {
@@ -171,7 +169,7 @@ func (q *rounding) start(e *engine, row int) {
 	q.masked = q.masked[:0]
 	for i, c := range e.base.order {
 		k := q.g.Index(row, int(c))
-		q.scale[i], q.lo[i], q.hi[i] = q.g.Scale[k], float32(lo-int(q.g.Zero[k])), float32(hi-int(q.g.Zero[k]))
+		q.scale[i], q.lo[i], q.hi[i] = T(q.g.Scale[k]), T(lo-int(q.g.Zero[k])), T(hi-int(q.g.Zero[k]))
 		q.inv[i] = 1 / q.scale[i]
 		if q.mask != nil && q.mask[row*e.base.d+int(c)] {
 			q.masked = append(q.masked, int(c))
@@ -179,25 +177,25 @@ func (q *rounding) start(e *engine, row int) {
 	}
 }
 
-func (q *rounding) choose(e *engine) (int, float32) {
+func (q *rounding[T]) choose(e *engine[T]) (int, T) {
 	if len(q.masked) > 0 {
 		c := q.masked[0]
 		q.masked = q.masked[1:]
 		return int(e.pos[c]), 0
 	}
 	n := e.padded()
-	p, far, steps := kernel.CheapestRounding(e.w[:n], e.diag[:n], e.pen[:n], q.scale, q.inv, q.lo, q.hi)
+	p, far, steps := e.k.CheapestRounding(e.w[:n], e.diag[:n], e.pen[:n], q.scale, q.inv, q.lo, q.hi)
 	if steps > beyondHalf {
 		p = far
 	}
 	if p < 0 {
 		return -1, 0
 	}
-	code := min(max(float32(math.RoundToEven(float64(e.w[p]*q.inv[p]))), q.lo[p]), q.hi[p])
+	code := min(max(T(math.RoundToEven(float64(e.w[p]*q.inv[p]))), q.lo[p]), q.hi[p])
 	return p, q.scale[p] * code
 }
 
-func (q *rounding) eliminated(e *engine, p int) {}
-func (q *rounding) moved(to, from int) {
+func (q *rounding[T]) eliminated(e *engine[T], p int) {}
+func (q *rounding[T]) moved(to, from int) {
 	q.scale[to], q.inv[to], q.lo[to], q.hi[to] = q.scale[from], q.inv[from], q.lo[from], q.hi[from]
 }

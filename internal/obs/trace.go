@@ -51,60 +51,78 @@ func NewTrace(ctx context.Context, w Matrix, p *Prepared, c int, o Options) (*Tr
 	if int64(w.Rows)*int64(steps)*int64(w.Cols+3*tile)*2 <= o.traceMemory() {
 		t.kept = make([]path, w.Rows)
 	}
-	err := t.rows(ctx, func(e *engine, row, step int) bool {
-		if t.kept != nil {
-			t.kept[row].keep(e)
+	var keep func(e state, row, step int) bool
+	if t.kept != nil {
+		keep = func(e state, row, step int) bool {
+			t.kept[row].keep(e, t.Steps*(t.Cols+3*tile)/2)
+			return true
 		}
-		return true
-	})
-	return t, err
+	}
+	return t, t.rows(ctx, keep)
 }
 
-// rows runs all rows, filling Cost and Order, and calls each after each step until it returns false.
-func (t *Trace) rows(ctx context.Context, each func(e *engine, row, step int) bool) error {
-	type worker struct {
-		e *engine
-		r rule
-		x []float32
+// state is what a trace sees of an engine.
+type state interface {
+	weights(dst []float32)
+	// open appends the weights by position, those of the panel's eliminated columns included, and tells the column of each
+	// position if they changed since the last call.
+	open(w []float32) (grown []float32, cols []int32)
+}
+
+// rows runs all rows, filling Cost and Order, and calls each, if not nil, after each step until it returns false.
+func (t *Trace) rows(ctx context.Context, each func(e state, row, step int) bool) error {
+	if t.p.double() {
+		return traceRows[float64](ctx, t, each)
 	}
-	base := newTiled(t.p, t.C)
-	fresh := func() *worker {
-		k := &worker{newEngine(base), unstructured{}, make([]float32, t.Cols)}
+	return traceRows[float32](ctx, t, each)
+}
+
+func traceRows[T number](ctx context.Context, t *Trace, each func(e state, row, step int) bool) error {
+	fresh := func() rule[T] {
 		if t.C > 1 {
-			k.r = &blocks{c: t.C}
+			return &blocks[T]{c: t.C}
 		}
-		return k
+		return unstructured[T]{}
 	}
-	return eachRow(ctx, t.Rows, t.o, fresh, func(k *worker, row int) error {
-		t.p.start(t.w, row, k.x)
+	return eachEngine(ctx, t.w, t.p, t.C, t.o, fresh, func(e *engine[T], r rule[T], x []float32, row int) {
 		i, sum := 0, 0.0
-		k.e.run(k.x, row, k.r, func(p int, cost float64) bool {
+		e.run(x, row, r, func(p int, cost float64) bool {
 			i, sum = i+1, sum+cost
 			if i%t.C != 0 {
 				return true
 			}
 			s := i/t.C - 1
-			t.Cost[row*t.Steps+s], t.Order[row*t.Steps+s] = sum, k.e.at[p]/int32(t.C)
+			t.Cost[row*t.Steps+s], t.Order[row*t.Steps+s] = sum, e.at[p]/int32(t.C)
 			sum = 0
-			return each(k.e, row, s)
+			return each == nil || each(e, row, s)
 		})
-		return nil
 	})
 }
 
+// open implements state.
+func (e *engine[T]) open(w []float32) ([]float32, []int32) {
+	for _, v := range e.w[:e.n] {
+		w = append(w, float32(v))
+	}
+	if e.t == e.unit {
+		return w, e.at[:e.n]
+	}
+	return w, nil
+}
+
 // keep appends the weights of e as they are now.
-func (k *path) keep(e *engine) {
+func (k *path) keep(e state, room int) {
 	if k.w == nil {
-		k.w = make([]float32, 0, e.base.ld*(e.base.d/e.unit)/2)
+		k.w = make([]float32, 0, room)
 	}
 	p := place{start: len(k.w)}
-	if e.t == e.unit {
-		p.cols = append(p.cols, e.at[:e.n]...)
+	w, cols := e.open(k.w)
+	if cols != nil {
+		p.cols = append(p.cols, cols...)
 	} else {
 		p.cols = k.at[len(k.at)-1].cols
 	}
-	k.at = append(k.at, p)
-	k.w = append(k.w, e.w[:e.n]...)
+	k.w, k.at = w, append(k.at, p)
 }
 
 // Counts is how many blocks each row loses when ceil(Rows*Steps*share) steps are taken, those of least cost over all rows.
@@ -155,7 +173,7 @@ func (t *Trace) Levels(ctx context.Context, counts [][]int) ([]Matrix, error) {
 	if t.kept != nil {
 		return out, ctx.Err()
 	}
-	err := t.rows(ctx, func(e *engine, row, step int) bool {
+	err := t.rows(ctx, func(e state, row, step int) bool {
 		for l, cs := range counts {
 			if cs[row] == step+1 {
 				e.weights(out[l].Row(row))
