@@ -111,7 +111,7 @@ func (e *UnsupportedError) Error() string {
 			more = fmt.Sprintf(" and %d more", len(nodes)-3)
 			nodes = nodes[:3]
 		}
-		fmt.Fprintf(&b, "%s %s (opset %d) at node %q%s", sep, name, op.Version, strings.Join(nodes, `", "`), more)
+		fmt.Fprintf(&b, "%s %s (opset %d) at node \"%s\"%s", sep, name, op.Version, strings.Join(nodes, `", "`), more)
 	}
 	return b.String()
 }

@@ -284,13 +284,13 @@ func prelu[T number](x, slope T) T {
 
 func init() {
 	addForms := numbers(addRows[int8], addRows[int16], addRows[int32], addRows[int64], addRows[uint8], addRows[uint16],
-		addRows[uint32], addRows[uint64], addRows[float32], addRows[float64])
+		addRows[uint32], addRows[uint64], addFloat32, addRows[float64])
 	subForms := numbers(rowsOf(sub[int8]), rowsOf(sub[int16]), rowsOf(sub[int32]), rowsOf(sub[int64]), rowsOf(sub[uint8]),
-		rowsOf(sub[uint16]), rowsOf(sub[uint32]), rowsOf(sub[uint64]), rowsOf(sub[float32]), rowsOf(sub[float64]))
+		rowsOf(sub[uint16]), rowsOf(sub[uint32]), rowsOf(sub[uint64]), subFloat32, rowsOf(sub[float64]))
 	mulForms := numbers(mulRows[int8], mulRows[int16], mulRows[int32], mulRows[int64], mulRows[uint8], mulRows[uint16],
-		mulRows[uint32], mulRows[uint64], mulRows[float32], mulRows[float64])
+		mulRows[uint32], mulRows[uint64], mulFloat32, mulRows[float64])
 	divForms := numbers(rowsOf(divInt[int8]), rowsOf(divInt[int16]), rowsOf(divInt[int32]), rowsOf(divInt[int64]), rowsOf(divInt[uint8]),
-		rowsOf(divInt[uint16]), rowsOf(divInt[uint32]), rowsOf(divInt[uint64]), rowsOf(div[float32]), rowsOf(div[float64]))
+		rowsOf(divInt[uint16]), rowsOf(divInt[uint32]), rowsOf(divInt[uint64]), divFloat32, rowsOf(div[float64]))
 	exec.Register(
 		exec.Op{Name: "Add", Since: 1, Infer: inferBroadcast(0, 0), Prepare: binaryOp(addForms)},
 		exec.Op{Name: "Sub", Since: 1, Infer: inferBroadcast(0, 0), Prepare: binaryOp(subForms)},

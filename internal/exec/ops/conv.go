@@ -5,6 +5,7 @@ import (
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/kernel"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -13,14 +14,15 @@ type convAttrs struct {
 	group int
 }
 
-func prepareConv(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
+func prepareConv(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 	w, err := windowOf(n)
 	if err != nil {
 		return nil, err
 	}
 	a := convAttrs{w, int(n.Int("group", 1))}
+	packed := packConv(p.Const(1), a.group)
 	k := by(0, typed{
-		onnxio.Float32: func(c *exec.Call) error { return conv[float32](c, a) },
+		onnxio.Float32: func(c *exec.Call) error { return convFloat32(c, a, packed) },
 		onnxio.Float64: func(c *exec.Call) error { return conv[float64](c, a) },
 	})
 	return func(c *exec.Call) error {
@@ -143,6 +145,61 @@ func conv[T float](c *exec.Call, a convAttrs) error {
 		}
 	})
 	return c.Ctx.Err()
+}
+
+// packConv packs a constant weight for the vector kernels; nil where they do not apply.
+func packConv(w *tensor, group int) *kernel.PackedConv {
+	if w == nil || w.Type != onnxio.Float32 || len(w.Shape) < 3 || len(w.Shape) > 4 || group < 1 || w.Shape[0]%group != 0 || w.Len() == 0 {
+		return nil
+	}
+	if w.Shape[1] == 1 && group > 1 {
+		return nil // depthwise
+	}
+	return kernel.PackConv(group, w.Shape[0], size(w.Shape[1:]), w.Float32s())
+}
+
+// convFloat32 takes one and two spatial dimensions to the vector kernels and leaves the others to conv.
+func convFloat32(c *exec.Call, a convAttrs, packed *kernel.PackedConv) error {
+	x, w, b := c.In[0], c.In[1], c.Input(2)
+	if len(x.Shape) != 3 && len(x.Shape) != 4 || c.Ctx.Err() != nil {
+		return conv[float32](c, a)
+	}
+	s, err := a.shape(x, w, b)
+	if err != nil {
+		return err
+	}
+	y := c.New(x.Type, append([]int{s.batch, s.group * s.cout}, s.out...)...)
+	c.Out[0] = y
+	if y.Len() == 0 {
+		return nil
+	}
+	e := kernel.Bias(nil, nil)
+	if b != nil {
+		e.Row = b.Float32s()
+	}
+	ks := s.planar()
+	if s.depthwise {
+		kernel.Depthwise(ks, s.batch, x.Float32s(), w.Float32s(), y.Float32s(), e, c.Threads)
+		return nil
+	}
+	if packed == nil {
+		packed = kernel.PackConv(s.group, s.group*s.cout, s.unfolded, w.Float32s())
+	}
+	packed.Run(ks, s.batch, x.Float32s(), y.Float32s(), e, c.Threads)
+	return nil
+}
+
+// planar is the geometry in the kernels' terms; one dimension is a picture of one row.
+func (s convShape) planar() kernel.ConvShape {
+	k := kernel.ConvShape{InC: s.group * s.cin, OutC: s.group * s.cout, Groups: s.group, H: 1, KH: 1}
+	last := len(s.in) - 1
+	k.W, k.KW, k.StrideW, k.DilationW = s.in[last], s.kernel[last], s.strides[last], s.dilations[last]
+	k.PadLeft, k.PadRight = s.begin[last], s.end[last]
+	if last == 1 {
+		k.H, k.KH, k.StrideH, k.DilationH = s.in[0], s.kernel[0], s.strides[0], s.dilations[0]
+		k.PadTop, k.PadBottom = s.begin[0], s.end[0]
+	}
+	return k
 }
 
 func fill[T float](row, bias []T, i int) {

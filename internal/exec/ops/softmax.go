@@ -5,6 +5,7 @@ import (
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/kernel"
 )
 
 // softmaxForm is one of the functions that normalize along an axis.
@@ -57,7 +58,12 @@ func softmax[T float](c *exec.Call, form softmaxForm, attr int, flat bool) error
 	if inner == 1 {
 		c.Parallel(len(xd)/n, 16*n, func(lo, hi int) {
 			for r := lo; r < hi; r++ {
-				softmaxRow(form, yd[r*n:(r+1)*n], xd[r*n:(r+1)*n])
+				y, x := yd[r*n:(r+1)*n], xd[r*n:(r+1)*n]
+				if f, ok := any(y).([]float32); ok && form == softmaxPlain {
+					kernel.Softmax(f, any(x).([]float32), 1, n)
+					continue
+				}
+				softmaxRow(form, y, x)
 			}
 		})
 		return nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/kernel"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -66,7 +67,6 @@ func signOf[T number](x T) T {
 	return x // zero and NaN
 }
 
-func erf(x float64) float64        { return math.Erf(x) }
 func sigmoid(x float64) float64    { return 1 / (1 + math.Exp(-x)) }
 func softplus(x float64) float64   { return math.Max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }
 func softsign(x float64) float64   { return x / (1 + math.Abs(x)) }
@@ -101,7 +101,7 @@ func withAttrs(name1 string, def1 float32, name2 string, def2 float32, f func(x,
 func prepareGelu(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	switch a := n.Str("approximate", "none"); a {
 	case "none":
-		return viaFloat64(gelu), nil
+		return withVector(kernel.Gelu, gelu), nil
 	case "tanh":
 		return viaFloat64(geluTanh), nil
 	default:
@@ -146,12 +146,16 @@ func init() {
 	}
 	for name, f := range map[string]func(float64) float64{
 		"Acos": math.Acos, "Acosh": math.Acosh, "Asin": math.Asin, "Asinh": math.Asinh, "Atan": math.Atan, "Atanh": math.Atanh,
-		"Cos": math.Cos, "Cosh": math.Cosh, "Sin": math.Sin, "Sinh": math.Sinh, "Tan": math.Tan, "Tanh": math.Tanh,
-		"Exp": math.Exp, "Log": math.Log, "Sqrt": math.Sqrt, "Erf": erf, "Sigmoid": sigmoid, "Softplus": softplus,
+		"Cos": math.Cos, "Cosh": math.Cosh, "Sin": math.Sin, "Sinh": math.Sinh, "Tan": math.Tan,
+		"Log": math.Log, "Sqrt": math.Sqrt, "Softplus": softplus,
 		"Softsign": softsign, "Reciprocal": reciprocal, "Ceil": math.Ceil, "Floor": math.Floor, "Round": math.RoundToEven, "Mish": mish,
 	} {
 		reg(name, always(viaFloat64(f)))
 	}
+	reg("Tanh", always(withVector(kernel.Tanh, math.Tanh)))
+	reg("Exp", always(withVector(kernel.Exp, math.Exp)))
+	reg("Erf", always(withVector(kernel.Erf, math.Erf)))
+	reg("Sigmoid", always(withVector(kernel.Sigmoid, sigmoid)))
 	reg("Abs", always(by(0, typed{
 		onnxio.Float32: mapKernel(1, absFloat[float32]), onnxio.Float64: mapKernel(1, absFloat[float64]),
 		onnxio.Int8: mapKernel(1, absInt[int8]), onnxio.Int16: mapKernel(1, absInt[int16]),
@@ -165,7 +169,7 @@ func init() {
 		onnxio.Int32: mapKernel(1, neg[int32]), onnxio.Int64: mapKernel(1, neg[int64]),
 	})))
 	reg("Relu", always(by(0, typed{
-		onnxio.Float32: mapKernel(1, relu[float32]), onnxio.Float64: mapKernel(1, relu[float64]),
+		onnxio.Float32: mapRuns(1, kernel.Relu), onnxio.Float64: mapKernel(1, relu[float64]),
 		onnxio.Int8: mapKernel(1, relu[int8]), onnxio.Int16: mapKernel(1, relu[int16]),
 		onnxio.Int32: mapKernel(1, relu[int32]), onnxio.Int64: mapKernel(1, relu[int64]),
 	})))
@@ -203,7 +207,7 @@ func init() {
 	}))
 	reg("Shrink", withAttrs("lambd", 0.5, "bias", 0, shrink))
 	reg("Swish", withAttrs("alpha", 1, "", 0, func(x, a, _ float64) float64 { return x * sigmoid(a*x) }))
-	exec.Register(exec.Op{Domain: "com.microsoft", Name: "Gelu", Since: 1, Infer: sameAs(0), Prepare: always(viaFloat64(gelu))})
+	exec.Register(exec.Op{Domain: "com.microsoft", Name: "Gelu", Since: 1, Infer: sameAs(0), Prepare: always(withVector(kernel.Gelu, gelu))})
 	exec.Register(exec.Op{Domain: "com.microsoft", Name: "QuickGelu", Since: 1, Infer: sameAs(0),
 		Prepare: withAttrs("alpha", 1.702, "", 0, func(x, a, _ float64) float64 { return x * sigmoid(a*x) })})
 }

@@ -2,9 +2,11 @@ package ops
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/kernel"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -114,6 +116,9 @@ func prepareClip(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 
 func clip[T number](c *exec.Call) error {
 	lo, hi := c.Input(1), c.Input(2)
+	if f, ok := clipVector(c, lo, hi); ok {
+		return f(c)
+	}
 	switch {
 	case lo != nil && hi != nil:
 		l, h := data[T](lo)[0], data[T](hi)[0]
@@ -149,12 +154,27 @@ func clip[T number](c *exec.Call) error {
 	return nil
 }
 
+// clipVector is the float32 form; NaN stays NaN.
+func clipVector(c *exec.Call, lo, hi *tensor) (func(c *exec.Call) error, bool) {
+	if c.In[0].Type != onnxio.Float32 || lo == nil && hi == nil {
+		return nil, false
+	}
+	l, h := float32(math.Inf(-1)), float32(math.Inf(1))
+	if lo != nil {
+		l = lo.Float32s()[0]
+	}
+	if hi != nil {
+		h = hi.Float32s()[0]
+	}
+	return mapRuns(1, func(y, x []float32) { kernel.Clip(y, x, l, h) }), true
+}
+
 func init() {
 	maxForms := numbers(rowsOf(maxOf[int8]), rowsOf(maxOf[int16]), rowsOf(maxOf[int32]), rowsOf(maxOf[int64]), rowsOf(maxOf[uint8]),
 		rowsOf(maxOf[uint16]), rowsOf(maxOf[uint32]), rowsOf(maxOf[uint64]), rowsOf(maxOf[float32]), rowsOf(maxOf[float64]))
 	minForms := numbers(rowsOf(minOf[int8]), rowsOf(minOf[int16]), rowsOf(minOf[int32]), rowsOf(minOf[int64]), rowsOf(minOf[uint8]),
 		rowsOf(minOf[uint16]), rowsOf(minOf[uint32]), rowsOf(minOf[uint64]), rowsOf(minOf[float32]), rowsOf(minOf[float64]))
-	sumForms := typed{onnxio.Float32: binary(0, addRows[float32]), onnxio.Float64: binary(0, addRows[float64])}
+	sumForms := typed{onnxio.Float32: binary(0, addFloat32), onnxio.Float64: binary(0, addRows[float64])}
 	exec.Register(
 		exec.Op{Name: "Max", Since: 1, Infer: inferBroadcast(0, 0), Prepare: variadic(maxForms, nil)},
 		exec.Op{Name: "Min", Since: 1, Infer: inferBroadcast(0, 0), Prepare: variadic(minForms, nil)},
