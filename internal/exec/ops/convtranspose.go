@@ -48,9 +48,9 @@ func (a transposeAttrs) at(in, kernel []int) (window, error) {
 		}
 		if want != nil || same {
 			total := full - g.in[i]
-			g.begin[i] = total / 2
+			g.begin[i] = total >> 1
 			if a.win.auto != "SAME_UPPER" {
-				g.begin[i] = total - total/2
+				g.begin[i] = total - total>>1
 			}
 			g.end[i] = total - g.begin[i]
 		}

@@ -49,13 +49,13 @@ func TestWild(t *testing.T) {
 	}
 }
 
-// spread is the range of a tensor's values.
+// spread is the range of a tensor's values, zero included.
 func spread(x *onnxio.Tensor) float64 {
 	y, err := x.ConvertTo(onnxio.Float64)
 	if err != nil {
 		return 0
 	}
-	lo, hi := math.Inf(1), math.Inf(-1)
+	lo, hi := 0.0, 0.0
 	for _, v := range y.Float64s() {
 		lo, hi = math.Min(lo, v), math.Max(hi, v)
 	}
