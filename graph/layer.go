@@ -60,6 +60,9 @@ func Layers(g *Graph) (layers []*Layer, skipped []Skipped) {
 			return
 		}
 		l, err := newLayer(n, kind)
+		if err == nil && (l.Groups*l.Rows < 1 || l.Cols < 2) {
+			err = fmt.Errorf("too small: %d rows of %d weights leave nothing to compensate with", l.Groups*l.Rows, l.Cols)
+		}
 		if err != nil {
 			skipped = append(skipped, Skipped{n, err.Error()})
 			return
@@ -137,9 +140,6 @@ func newLayer(n *Node, kind LayerKind) (*Layer, error) {
 	}
 	if err := l.shape(n, header.Shape); err != nil {
 		return nil, err
-	}
-	if l.Groups*l.Rows < 1 || l.Cols < 2 {
-		return nil, fmt.Errorf("too small: %d x %d weights a row and column leave nothing to compensate with", l.Groups*l.Rows, l.Cols)
 	}
 	l.Bias = biasOf(l, n)
 	return l, nil

@@ -1,0 +1,187 @@
+package graph
+
+import (
+	"slices"
+
+	"github.com/obc-onnx/obc/onnxio"
+)
+
+// maxFolded bounds the elements of a result that is computed at all, before its size in the file is looked at.
+const maxFolded = 1 << 28
+
+// fold computes a node that reads constants only, and makes its outputs initializers.
+func (s *simplifier) fold(n *Node) bool {
+	if n.is("Constant") {
+		return s.ConstantsToInits && s.foldConstant(n)
+	}
+	if random[n.Op()] || n.Op() == "DequantizeLinear" || n.Op() == "QuantizeLinear" || len(n.Subgraphs) > 0 || len(n.Inputs) == 0 {
+		return false
+	}
+	for _, v := range n.Inputs {
+		if v != nil && !v.IsConst() {
+			return false
+		}
+	}
+	if bound := outputBound(n); !bound.Known() || bound.N > maxFolded {
+		return false
+	}
+	out, ok := s.evaluate(n)
+	if !ok || s.growth(n, out) > s.MaxGrowth {
+		return false
+	}
+	s.did(n, "computed")
+	s.replace(n, out)
+	return true
+}
+
+// foldConstant turns a Constant node into an initializer.
+func (s *simplifier) foldConstant(n *Node) bool {
+	t, ok := n.Out(0).Const()
+	if !ok {
+		return false
+	}
+	s.did(n, "made an initializer")
+	s.replace(n, []*onnxio.Tensor{t})
+	return true
+}
+
+// evaluate computes a node; ok is false when nobody can.
+func (s *simplifier) evaluate(n *Node) (out []*onnxio.Tensor, ok bool) {
+	in := make([]*onnxio.Tensor, len(n.Inputs))
+	for i, v := range n.Inputs {
+		if v == nil {
+			continue
+		}
+		if in[i], ok = v.Const(); !ok {
+			return nil, false
+		}
+	}
+	if viewOf(n) {
+		if t, err := applyView(n, in[0]); err == nil {
+			return []*onnxio.Tensor{t}, true
+		}
+	}
+	if s.FoldConstants == nil {
+		return nil, false
+	}
+	out, err := s.FoldConstants(n, in)
+	if err != nil || len(out) < len(n.Outputs) {
+		return nil, false // left for the executor to complain about, should it ever run
+	}
+	for i, v := range n.Outputs {
+		if v != nil && out[i] == nil {
+			return nil, false
+		}
+	}
+	return out, true
+}
+
+// growth is by how many bytes the file grows: the results, less the inputs that nothing else reads.
+func (s *simplifier) growth(n *Node, out []*onnxio.Tensor) int64 {
+	var total int64
+	for i, v := range n.Outputs {
+		if v != nil {
+			total += bytes(out[i])
+		}
+	}
+	seen := map[*Value]bool{}
+	for _, v := range n.Inputs {
+		if v == nil || seen[v] || v.IsOutput || v.IsInput {
+			continue
+		}
+		seen[v] = true
+		alone := !slices.ContainsFunc(v.Uses, func(u Use) bool { return u.Node != n })
+		if t, ok := v.Const(); ok && alone {
+			total -= bytes(t)
+		}
+	}
+	return total
+}
+
+func bytes(t *onnxio.Tensor) int64 {
+	if t.Type == onnxio.String {
+		n := 0
+		for _, s := range onnxio.Slice[string](t) {
+			n += len(s)
+		}
+		return int64(n)
+	}
+	return int64(t.Len()) * int64(t.Type.Bits()) / 8
+}
+
+// replace removes n and makes its outputs initializers under their own names; when an initializer goes with the node, the
+// first output takes over its name.
+func (s *simplifier) replace(n *Node, out []*onnxio.Tensor) {
+	g := n.Graph
+	g.RemoveNode(n)
+	for i, v := range n.Outputs {
+		if v == nil {
+			continue
+		}
+		v.Init = out[i].Proto(v.Name)
+		v.setConst(v.Init.GetDataType(), v.Init.Dims)
+		g.Inits = append(g.Inits, v)
+	}
+	for _, in := range n.Inputs {
+		if in == nil {
+			continue
+		}
+		wasInit := in.Init != nil && in.Graph == g
+		in.sweep()
+		first := n.Out(0)
+		if wasInit && g.values[in.Name] == nil && first != nil && first.Init != nil && !first.IsOutput && first.Type.IsFloat() && first.Name == n.Proto.Output[0] {
+			g.rename(first, in.Name)
+		}
+	}
+}
+
+// outputBound is an upper bound for the elements of each output of a node with constant inputs; Unknown if there is none
+// that is cheap to see.
+func outputBound(n *Node) Dim {
+	sum, product := D(0), D(1)
+	shapes := []Shape{}
+	for _, v := range n.Inputs {
+		if v == nil {
+			continue
+		}
+		e := v.constShape().Elements()
+		sum, product = sum.Add(e), product.Mul(e)
+		shapes = append(shapes, v.constShape())
+	}
+	contents := func(i int) Dim {
+		c, ok := n.In(i).ConstInts()
+		if !ok {
+			return Unknown
+		}
+		return ShapeOf(c...).Elements()
+	}
+	switch n.Op() {
+	case "ConstantOfShape":
+		return contents(0)
+	case "Expand", "Tile": // a target or factors, times at most what is there
+		return contents(1).Mul(shapes[0].Elements())
+	case "Range", "EyeLike", "OneHot", "Pad", "Resize", "Upsample", "Loop", "Scan", "CenterCropPad", "RandomNormal":
+		if y := n.Out(0); y != nil {
+			return y.Shape.Elements()
+		}
+		return Unknown
+	case "MatMul", "Gemm", "Gather", "GatherND", "Einsum":
+		return product
+	case "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast", "Concat", "Slice", "Split", "Shape", "Size":
+		return sum
+	}
+	if s, err := Broadcast(shapes...); err == nil && s != nil { // element by element, or reducing
+		return s.Elements()
+	}
+	return product
+}
+
+// constShape is the shape of a constant, also of a Constant node's output before inference.
+func (v *Value) constShape() Shape {
+	if v.Init == nil && v.Sparse == nil {
+		if t, ok := v.Const(); ok {
+			return ShapeOf(t.Shape...)
+		}
+	}
+	return v.Shape
+}
