@@ -3,6 +3,9 @@ package obs
 import (
 	"fmt"
 	"math"
+	"runtime"
+
+	"github.com/obc-onnx/obc/internal/kernel"
 )
 
 // Granularity is what shares one scale and zero point.
@@ -102,23 +105,27 @@ func FitGrid(w Matrix, s GridSpec) (*Grid, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
+	if err := checkFinite(w); err != nil {
+		return nil, err
+	}
 	g := &Grid{Spec: s, Cols: w.Cols, Groups: 1}
+	rows, width := w.Rows, w.Cols
 	switch s.Granularity {
 	case PerTensor:
-		g.add(w.Data)
+		rows, width = 1, len(w.Data)
 	case PerGroup:
-		g.Groups = (w.Cols + s.Group - 1) / s.Group
-		for r := range w.Rows {
-			row := w.Row(r)
-			for c := 0; c < w.Cols; c += s.Group {
-				g.add(row[c:min(c+s.Group, w.Cols)])
+		g.Groups, width = (w.Cols+s.Group-1)/s.Group, s.Group
+	}
+	g.Scale, g.Zero = make([]float32, rows*g.Groups), make([]int16, rows*g.Groups)
+	kernel.Parallel(runtime.GOMAXPROCS(0), rows, func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			row := w.Data[r*len(w.Data)/rows : (r+1)*len(w.Data)/rows]
+			for k := range g.Groups {
+				x := row[k*width : min((k+1)*width, len(row))]
+				g.Scale[r*g.Groups+k], g.Zero[r*g.Groups+k] = s.fit(x)
 			}
 		}
-	default:
-		for r := range w.Rows {
-			g.add(w.Row(r))
-		}
-	}
+	})
 	return g, nil
 }
 
@@ -128,39 +135,70 @@ const (
 	shrinkNorm  = 2.4
 )
 
-// add appends the scale and zero point of the weights x.
-func (g *Grid) add(x []float32) {
+// fit is the scale and zero point for the weights x.
+func (s GridSpec) fit(x []float32) (scale float32, zero int16) {
 	lo, hi := float32(0), float32(0)
 	for _, v := range x {
 		lo, hi = min(lo, v), max(hi, v)
 	}
-	if lo == 0 && hi == 0 {
+	if max(hi, -lo) < leastRange {
 		lo, hi = -1, 1
 	}
-	scale, zero := g.Spec.span(lo, hi, 1)
-	if g.Spec.Search == Shrink {
-		cl, ch := g.Spec.Range()
-		best := math.Inf(1)
-		for i := range int((1 - shrinkLeast) * shrinkSteps) {
-			s, z := g.Spec.span(lo, hi, 1-float32(i)/shrinkSteps)
-			e := 0.0
-			for _, v := range x {
-				_, q := nearest(v, s, z, float32(cl), float32(ch))
-				e += powNorm(math.Abs(float64(q - v)))
-			}
-			if e < best {
-				best, scale, zero = e, s, z
-			}
+	if s.Search != Shrink {
+		return s.span(lo, hi, 1)
+	}
+	best := math.Inf(1)
+	for i := range int((1 - shrinkLeast) * shrinkSteps) {
+		sc, z := s.span(lo, hi, 1-float32(i)/shrinkSteps)
+		if e := s.shrinkError(x, sc, z, best); e < best {
+			best, scale, zero = e, sc, z
 		}
 	}
-	g.Scale, g.Zero = append(g.Scale, scale), append(g.Zero, zero)
+	return scale, zero
 }
 
-func powNorm(x float64) float64 {
-	if x == 0 {
+// leastRange is the largest magnitude below which weights count as zero: far from where float32 scales lose digits.
+const leastRange = 1e-30
+
+// shrinkError is sum |w - q(w)|^2.4, or something above most once the sum is.
+func (s GridSpec) shrinkError(x []float32, scale float32, zero int16, most float64) float64 {
+	lo, hi := s.Range()
+	cl, ch, z := float32(lo), float32(hi), float32(zero)
+	sum := 0.0
+	for len(x) > 0 && sum <= most {
+		n := min(len(x), 64)
+		for _, v := range x[:n] {
+			c := min(max(float32(math.RoundToEven(float64(v/scale)))+z, cl), ch)
+			sum += pow24(scale*(c-z) - v)
+		}
+		x = x[n:]
+	}
+	return sum
+}
+
+// pow24 is |x|^2.4 to 12 digits: x^2 (m c)^0.4 (1+d)^0.4 with x = m (1+d), m and its power from a table of the upper bits.
+func pow24(x float32) float64 {
+	b := math.Float32bits(x) &^ (1 << 31)
+	if b < 1<<23 { // zero or denormal
 		return 0
 	}
-	return math.Exp(shrinkNorm * math.Log(x))
+	m := &powMantissa[b>>15&0xff]
+	y := float64(math.Float32frombits(b))
+	d := float64(math.Float32frombits(b&0x7fffff|0x3f800000))*m.inverse - 1
+	return y * y * powExponent[b>>23] * m.power * (1 + d*(0.4+d*(-0.12+d*(0.064-0.0416*d))))
+}
+
+var (
+	powExponent [256]float64 // 2^(0.4 e)
+	powMantissa [256]struct{ power, inverse float64 }
+)
+
+func init() {
+	for i := range 256 {
+		powExponent[i] = math.Exp2((shrinkNorm - 2) * float64(i-127))
+		c := 1 + (float64(i)+0.5)/256
+		powMantissa[i].power, powMantissa[i].inverse = math.Pow(c, shrinkNorm-2), 1/c
+	}
 }
 
 // span is the scale and zero point that cover [lo, hi] shrunk by share.

@@ -138,5 +138,14 @@ func checkShapes(w Matrix, p *Prepared) error {
 	if w.Cols != p.D {
 		return fmt.Errorf("weight matrix has %d columns, its Hessian %d: they must be equal", w.Cols, p.D)
 	}
+	return checkFinite(w)
+}
+
+func checkFinite(w Matrix) error {
+	for i, v := range w.Data {
+		if v-v != 0 {
+			return fmt.Errorf("weight at row %d, column %d is %v, expected a finite number", i/w.Cols, i%w.Cols, v)
+		}
+	}
 	return nil
 }

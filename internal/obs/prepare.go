@@ -3,8 +3,9 @@ package obs
 import (
 	"fmt"
 	"math"
+	"runtime"
 
-	"gonum.org/v1/gonum/mat"
+	"github.com/obc-onnx/obc/internal/kernel"
 )
 
 // Prepared is a Hessian made ready for solving.
@@ -21,7 +22,7 @@ type Prepared struct {
 const (
 	// firstDamping is what a damping of 0 is raised to when H cannot be inverted.
 	firstDamping = 1e-6
-	// worstCondition is the condition estimate (1-norm) above which an inverse is not trusted in float64.
+	// worstCondition is the condition (1-norm) above which an inverse is not trusted in float64.
 	worstCondition = 1e13
 	// mostInflation is the Inflate up to which float32 serves.
 	mostInflation = 1e4
@@ -77,27 +78,31 @@ func (p *Prepared) invert(mean float64) bool {
 	for i := range diag {
 		diag[i] = a[i*d+i]
 	}
-	var chol mat.Cholesky
-	if !chol.Factorize(mat.NewSymDense(d, a)) || !(chol.Cond() < worstCondition) {
+	norm := norm1(a, d)
+	if kernel.CholInverse64(a, d, runtime.GOMAXPROCS(0)) != nil || !(norm*norm1(a, d) < worstCondition) {
 		return false
 	}
-	var inv mat.SymDense
-	if err := chol.InverseTo(&inv); err != nil {
-		return false
-	}
-	raw := inv.RawSymmetric()
-	p.Hinv = make([]float64, d*d)
-	for i := range d {
-		for j := i; j < d; j++ {
-			v := raw.Data[i*raw.Stride+j]
-			p.Hinv[i*d+j], p.Hinv[j*d+i] = v, v
-		}
-	}
+	p.Hinv = a
 	p.Inflate = 1
 	for i, h := range diag {
 		p.Inflate = max(p.Inflate, h*p.Hinv[i*d+i])
 	}
 	return true
+}
+
+// norm1 is the greatest sum of magnitudes of a row of a d x d matrix.
+func norm1(a []float64, d int) float64 {
+	most := 0.0
+	for ; len(a) > 0; a = a[d:] {
+		sum := 0.0
+		for _, v := range a[:d] {
+			sum += math.Abs(v)
+		}
+		if !(sum <= most) { // NaN is the greatest
+			most = sum
+		}
+	}
+	return most
 }
 
 // double tells whether elimination needs float64.
