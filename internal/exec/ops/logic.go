@@ -3,6 +3,7 @@ package ops
 import (
 	"fmt"
 	"math"
+	"unsafe"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
@@ -49,21 +50,30 @@ func or[T integer](a, b T) T  { return a | b }
 func xor[T integer](a, b T) T { return a ^ b }
 func not[T integer](a T) T    { return ^a }
 
-// Shifts by the width or more give 0, as Go defines.
-func shiftLeft[T unsigned](a, b T) T  { return a << b }
-func shiftRight[T unsigned](a, b T) T { return a >> b }
+// shift moves bits: by a negative amount or by the width and more only the sign extension is left.
+func shift[T integer](left bool) func(a, b T) T {
+	width := T(8 * unsafe.Sizeof(T(0)))
+	return func(a, b T) T {
+		switch {
+		case b >= 0 && b < width && left:
+			return a << b
+		case b >= 0 && b < width:
+			return a >> b
+		case !left && a < 0:
+			return a | ^T(0)
+		}
+		return 0
+	}
+}
 
 func prepareBitShift(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
-	switch d := n.Str("direction", ""); d {
-	case "LEFT":
-		return binaryOp(typed{onnxio.Uint8: binary(0, rowsOf(shiftLeft[uint8])), onnxio.Uint16: binary(0, rowsOf(shiftLeft[uint16])),
-			onnxio.Uint32: binary(0, rowsOf(shiftLeft[uint32])), onnxio.Uint64: binary(0, rowsOf(shiftLeft[uint64]))})(n, p)
-	case "RIGHT":
-		return binaryOp(typed{onnxio.Uint8: binary(0, rowsOf(shiftRight[uint8])), onnxio.Uint16: binary(0, rowsOf(shiftRight[uint16])),
-			onnxio.Uint32: binary(0, rowsOf(shiftRight[uint32])), onnxio.Uint64: binary(0, rowsOf(shiftRight[uint64]))})(n, p)
-	default:
+	d := n.Str("direction", "")
+	if d != "LEFT" && d != "RIGHT" {
 		return nil, fmt.Errorf("attribute direction is %q, expected LEFT or RIGHT", d)
 	}
+	l := d == "LEFT"
+	return binaryOp(bitwise(shift[int8](l), shift[int16](l), shift[int32](l), shift[int64](l),
+		shift[uint8](l), shift[uint16](l), shift[uint32](l), shift[uint64](l)))(n, p)
 }
 
 // test is a kernel form from floats to bools.
