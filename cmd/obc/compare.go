@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -46,9 +45,6 @@ func (a *app) compareCommand() *cobra.Command {
 			}
 			defer data.Close()
 			r, err := score.Compare(c.Context(), graphs[0], graphs[1], data, data.BatchSize(), exec.Options{Threads: a.threads})
-			if errors.Is(err, score.ErrNothingShared) {
-				err = input(err)
-			}
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", args[0], args[1], err)
 			}
