@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -45,6 +46,9 @@ func (a *app) compareCommand() *cobra.Command {
 			}
 			defer data.Close()
 			r, err := score.Compare(c.Context(), graphs[0], graphs[1], data, data.BatchSize(), exec.Options{Threads: a.threads})
+			if errors.Is(err, score.ErrNothingShared) {
+				err = input(err)
+			}
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", args[0], args[1], err)
 			}

@@ -20,6 +20,8 @@ import (
 	"github.com/obc-onnx/obc/calib"
 	"github.com/obc-onnx/obc/internal/exec"
 	_ "github.com/obc-onnx/obc/internal/exec/ops" // operators register themselves
+	"github.com/obc-onnx/obc/internal/score"
+	"github.com/obc-onnx/obc/internal/suggest"
 	"github.com/obc-onnx/obc/passes"
 )
 
@@ -77,10 +79,12 @@ func badUsage(format string, args ...any) error { return inputError{fmt.Errorf(f
 func isInput(err error) bool {
 	var marked inputError
 	var unsupported *exec.UnsupportedError
+	var opset *exec.OpsetError
 	var field *passes.FieldError
 	var budget *passes.BudgetError
 	var data *calib.DataError
-	return errors.As(err, &marked) || errors.As(err, &unsupported) || errors.As(err, &field) || errors.As(err, &budget) || errors.As(err, &data)
+	var label score.LabelError
+	return errors.As(err, &marked) || errors.As(err, &unsupported) || errors.As(err, &opset) || errors.As(err, &field) || errors.As(err, &budget) || errors.As(err, &data) || errors.As(err, &label)
 }
 
 // root is the command tree.
@@ -98,7 +102,16 @@ level for each layer under a budget. It writes a valid ONNX file and says what w
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
-		Args: cobra.NoArgs,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			var names []string
+			for _, sub := range c.Commands() {
+				names = append(names, sub.Name())
+			}
+			return fmt.Errorf("unknown command %q: did you mean %s? obc help lists all", args[0], suggest.Nearest(args[0], names, 1)[0])
+		},
 	}
 	root.SetOut(a.out)
 	root.SetErr(a.err)

@@ -57,6 +57,9 @@ func New(g *graph.Graph, o Options) (*Executor, error) {
 
 // supported checks that each operator is registered.
 func supported(g *graph.Graph) error {
+	if v := g.Model.Opset(""); v > NewestOpset {
+		return &OpsetError{v}
+	}
 	missing := &UnsupportedError{}
 	g.Walk(func(n *graph.Node) {
 		if isConstant(n) {
@@ -70,6 +73,17 @@ func supported(g *graph.Graph) error {
 		return missing
 	}
 	return nil
+}
+
+// NewestOpset is the newest version of the default operator set whose meaning is known (onnx 1.23). A later one may have
+// changed operators, so models that ask for it are refused.
+const NewestOpset = 28
+
+// OpsetError tells that a model asks for a newer operator set.
+type OpsetError struct{ Version int }
+
+func (e *OpsetError) Error() string {
+	return fmt.Sprintf("the model uses opset %d, newer than %d, the newest that is known: export it with an older opset, or update obc", e.Version, NewestOpset)
 }
 
 func isConstant(n *graph.Node) bool { return n.Op() == "Constant" && n.Domain() == "" }

@@ -32,7 +32,7 @@ type Result struct {
 // nothing.
 func Evaluate(ctx context.Context, m, ref *Model, data calib.Dataset, batch int, labels []int64) (*Result, error) {
 	if len(labels) > 0 && len(labels) != data.Len() {
-		return nil, fmt.Errorf("%d labels for %d samples: give one label a sample", len(labels), data.Len())
+		return nil, LabelError(fmt.Sprintf("%d labels for %d samples: give one label a sample", len(labels), data.Len()))
 	}
 	r := &Result{Samples: data.Len()}
 	var own, refs Accuracy

@@ -2,6 +2,7 @@ package score
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/obc-onnx/obc/calib"
@@ -25,6 +26,9 @@ type Named struct {
 	Difference
 }
 
+// ErrNothingShared tells that two models have no layer and no output of the same name.
+var ErrNothingShared = errors.New("the models have no layer and no output name in common: are they versions of one model?")
+
 // Compare runs both graphs on all of the data, each on its own values, and compares the outputs of the reference's layers
 // with the values of the same name, or of the node of the same name, in the other graph. The difference at a layer therefore
 // holds what all layers before it did.
@@ -45,6 +49,9 @@ func Compare(ctx context.Context, ref, other *graph.Graph, data calib.Dataset, b
 		if other.Value(v.Name) != nil {
 			outs[v.Name] = &Comparison{}
 		}
+	}
+	if len(pairs)+len(outs) == 0 {
+		return nil, ErrNothingShared
 	}
 	err = batches(ctx, data, batch, func(_, _ int, feeds map[string]*onnxio.Tensor) error {
 		want, wantOut, err := captured(ctx, refs, feeds, pairs, func(p pair) *graph.Node { return p.ref })

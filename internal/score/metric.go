@@ -135,6 +135,11 @@ func SNR(signal, noise float64) float64 {
 // Accuracy counts how often the labelled class is the largest entry of an output vector, or among its five largest.
 type Accuracy struct{ n, top1, top5 int }
 
+// LabelError tells that labels do not fit the data or the model's output.
+type LabelError string
+
+func (e LabelError) Error() string { return string(e) }
+
 // Add scores one batch: out is N x classes (further axes of size one are allowed), labels are N classes.
 func (a *Accuracy) Add(out *onnxio.Tensor, labels []int64) error {
 	x, err := values(out)
@@ -142,17 +147,17 @@ func (a *Accuracy) Add(out *onnxio.Tensor, labels []int64) error {
 		return err
 	}
 	if out.Rank() < 2 || out.Shape[0] != len(labels) || out.Len() == 0 {
-		return fmt.Errorf("the output is %v, accuracy needs one vector of classes for each of the %d labels", out.Shape, len(labels))
+		return LabelError(fmt.Sprintf("the output is %v, accuracy needs one vector of classes for each of the %d labels", out.Shape, len(labels)))
 	}
 	classes := len(x) / len(labels)
 	for _, d := range out.Shape[1:] {
 		if d != 1 && d != classes {
-			return fmt.Errorf("the output is %v, accuracy needs one vector of classes a sample: choose another output with --output", out.Shape)
+			return LabelError(fmt.Sprintf("the output is %v, accuracy needs one vector of classes a sample: choose another output with --output", out.Shape))
 		}
 	}
 	for i, l := range labels {
 		if l < 0 || l >= int64(classes) {
-			return fmt.Errorf("label %d of sample %d is outside of the output's %d classes", l, a.n+i, classes)
+			return LabelError(fmt.Sprintf("label %d of sample %d is outside of the output's %d classes", l, a.n+i, classes))
 		}
 		switch rank(x[i*classes:(i+1)*classes], int(l)) {
 		case 0:

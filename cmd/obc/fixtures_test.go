@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"image"
+	"image/color"
+	"image/png"
+	"math"
+	"os"
+	"sort"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/obc-onnx/obc/calib"
+	"github.com/obc-onnx/obc/internal/testmodel"
+	"github.com/obc-onnx/obc/onnxio"
+	"github.com/obc-onnx/obc/onnxio/onnxpb"
+)
+
+// writeFixture writes a named model or data set to files.
+func writeFixture(ts *testscript.TestScript, neg bool, args []string) {
+	make, ok := fixtures[args[0]]
+	if neg || !ok || len(args) < 2 {
+		var names []string
+		for name := range fixtures {
+			names = append(names, name)
+		}
+		sort.Strings(names)
+		ts.Fatalf("usage: fixture NAME FILE..., with one of %s", strings.Join(names, " "))
+	}
+	data := make()
+	for _, file := range args[1:] {
+		ts.Check(os.WriteFile(ts.MkAbs(file), data, 0o666))
+	}
+}
+
+// fixtures are the files of the sessions. The models read x float32[N 4 8 8]; the data has 32 samples of 3 classes.
+var fixtures = map[string]func() []byte{
+	"net":       func() []byte { return encode(net()) },
+	"truncated": func() []byte { m := encode(net()); return m[:len(m)*2/3] },
+	"no-layers": func() []byte { return encode(start().Node("Relu", "x -> z").Outputs("z")) },
+	"unknown-ops": func() []byte {
+		return encode(net().Import("acme", 1).Node("Wobble", "x -> a").Node("acme::Twist", "a -> b").Outputs("b"))
+	},
+	"cycle":          func() []byte { return encode(start().Node("Add", "x b -> a").Node("Relu", "a -> b").Outputs("b")) },
+	"duplicate":      func() []byte { return encode(start().Node("Relu", "x -> y").Node("Tanh", "x -> y").Outputs("y")) },
+	"dangling":       func() []byte { return encode(start().Node("Add", "x nowhere -> y").Outputs("y")) },
+	"negative-dims":  func() []byte { return encode(edited(func(w *onnxpb.TensorProto) { w.Dims[0] = -8 })) },
+	"huge-dims":      func() []byte { return encode(edited(func(w *onnxpb.TensorProto) { w.Dims[0] = 1 << 60 })) },
+	"short-weight":   func() []byte { return encode(edited(func(w *onnxpb.TensorProto) { w.RawData = w.RawData[:40] })) },
+	"opset-99":       func() []byte { m := net(); m.Proto().OpsetImport[0].Version = proto.Int64(99); return encode(m) },
+	"external":       func() []byte { return encode(edited(external("weights.bin"))) },
+	"escaping":       func() []byte { return encode(edited(external("../../etc/passwd"))) },
+	"data":           func() []byte { return npz("x", samples(32), "label", labels(32)) },
+	"data-renamed":   func() []byte { return npz("first", samples(32), "second", samples(32)) },
+	"data-nhwc":      func() []byte { return npz("x", onnxio.NewTensor(onnxio.Float32, 32, 8, 8, 4)) },
+	"data-flat":      func() []byte { return npz("x", onnxio.NewTensor(onnxio.Float32, 32, 256)) },
+	"data-int":       func() []byte { return npz("x", onnxio.NewTensor(onnxio.Int64, 32, 4, 8, 8)) },
+	"data-bytes":     func() []byte { return npz("x", onnxio.NewTensor(onnxio.Uint8, 32, 4, 8, 8)) },
+	"data-none":      func() []byte { return npz("x", onnxio.NewTensor(onnxio.Float32, 0, 4, 8, 8)) },
+	"data-nan":       func() []byte { x := samples(32); x.Float32s()[5000] = float32(math.NaN()); return npz("x", x) },
+	"data-few-label": func() []byte { return npz("x", samples(32), "label", labels(20)) },
+	"data-bad-label": func() []byte { return npz("x", samples(32), "label", onnxio.TensorOf([]int64{0, 1, 7, 0}, 4)) },
+	"labels-4":       func() []byte { return npz("label", onnxio.TensorOf([]int64{0, 1, 2, 0}, 4)) },
+	"labels-range":   func() []byte { l := labels(32); l.Int64s()[9] = 17; return npz("label", l) },
+	"npz-empty":      func() []byte { return npz() },
+	"picture":        picture,
+}
+
+func start() *testmodel.Builder { return testmodel.New(18).Input("x", onnxio.Float32, "N", 4, 8, 8) }
+
+// net is a convolution and a fully connected layer, with weights that look random.
+func net() *testmodel.Builder {
+	return start().
+		Floats("conv.weight", noise(16*4*9, 1), 16, 4, 3, 3).Floats("conv.bias", noise(16, 2), 16).
+		Floats("fc.weight", noise(3*16, 3), 3, 16).Floats("fc.bias", noise(3, 4), 3).
+		Node("Conv", "x conv.weight conv.bias -> c", "pads", []int64{1, 1, 1, 1}, "kernel_shape", []int64{3, 3}).
+		Node("Relu", "c -> r").
+		Node("GlobalAveragePool", "r -> p").
+		Node("Flatten", "p -> f").
+		Node("Gemm", "f fc.weight fc.bias -> y", "transB", 1).
+		Output("y", onnxio.Float32, "N", 3)
+}
+
+// edited is net with its first weight changed.
+func edited(change func(*onnxpb.TensorProto)) *testmodel.Builder {
+	m := net()
+	change(m.Proto().Graph.Initializer[0])
+	return m
+}
+
+// external moves a weight into a file.
+func external(file string) func(*onnxpb.TensorProto) {
+	return func(w *onnxpb.TensorProto) {
+		w.RawData = nil
+		w.DataLocation = onnxpb.TensorProto_EXTERNAL.Enum()
+		w.ExternalData = []*onnxpb.StringStringEntryProto{{Key: proto.String("location"), Value: proto.String(file)}}
+	}
+}
+
+func encode(b *testmodel.Builder) []byte {
+	data, err := b.Model().Encode()
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// noise is n values between -1 and 1, a fixed sequence for each seed.
+func noise(n int, seed uint32) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		seed = seed*1664525 + 1013904223
+		x[i] = float32(int32(seed)) / (1 << 31)
+	}
+	return x
+}
+
+func samples(n int) *onnxio.Tensor { return onnxio.TensorOf(noise(n*256, 9), n, 4, 8, 8) }
+
+func labels(n int) *onnxio.Tensor {
+	l := make([]int64, n)
+	for i := range l {
+		l[i] = int64(i % 3)
+	}
+	return onnxio.TensorOf(l, n)
+}
+
+// npz packs names and tensors in turn.
+func npz(pairs ...any) []byte {
+	arrays := map[string]*onnxio.Tensor{}
+	for i := 0; i < len(pairs); i += 2 {
+		arrays[pairs[i].(string)] = pairs[i+1].(*onnxio.Tensor)
+	}
+	var b bytes.Buffer
+	if err := calib.WriteNPZ(&b, arrays); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// picture is a PNG file of 8 x 8 pixels.
+func picture() []byte {
+	img := image.NewRGBA(image.Rect(0, 0, 8, 8))
+	for i := range 64 {
+		img.Set(i%8, i/8, color.RGBA{uint8(4 * i), uint8(255 - i), uint8(i * i), 255})
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"obc": main})
+}
+
+// TestScripts runs the sessions in testdata/script: each is a text file to read as documentation. Beside testscript's own
+// commands they have
+//
+//	fixture NAME FILE...     writes the named model or data (fixtures_test.go) to each FILE
+//	fails CODE ARGS...       runs obc, which must exit with CODE, print one "obc: error:" line without a trace of Go, and
+//	                         leave no temporary file
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"fixture": writeFixture,
+			"fails":   fails,
+		},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GOMAXPROCS", "2")
+			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "privileged" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, errors.New("unknown condition " + name)
+		},
+	})
+}
+
+func fails(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if neg || err != nil {
+		ts.Fatalf("usage: fails CODE ARGS...")
+	}
+	err = ts.Exec("obc", args[1:]...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != want {
+		ts.Fatalf("obc %s: %v, want exit code %d", strings.Join(args[1:], " "), err, want)
+	}
+	stderr := ts.ReadFile("stderr")
+	if n := strings.Count(stderr, "obc: error: "); n != 1 {
+		ts.Fatalf("%d error lines", n)
+	}
+	for _, trace := range []string{"goroutine ", "panic", "runtime error", ".go:"} {
+		if strings.Contains(stderr, trace) {
+			ts.Fatalf("the message shows the program's insides: %q", trace)
+		}
+	}
+	left, _ := filepath.Glob(ts.MkAbs(".*"))
+	for _, f := range left {
+		if !strings.HasSuffix(f, ".tmp") {
+			ts.Fatalf("left behind: %s", f)
+		}
+	}
+}
