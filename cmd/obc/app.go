@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -59,7 +60,7 @@ func (a *app) logError(err error) { a.line(slog.LevelError, "error: ", "%v", err
 func (a *app) line(level slog.Level, prefix, format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
 	if a.log != nil {
-		a.log.Log(nil, level, msg) //nolint // no context: nothing is carried in it
+		a.log.Log(context.Background(), level, msg)
 		return
 	}
 	fmt.Fprintf(a.progressWriter(), "obc: %s%s\n", prefix, msg)

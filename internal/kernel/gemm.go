@@ -124,9 +124,9 @@ var (
 func borrow[T Float]() *scratch[T] {
 	var zero T
 	if _, ok := any(zero).(float32); ok {
-		return scratch32.Get().(any).(*scratch[T])
+		return scratch32.Get().(*scratch[T])
 	}
-	return scratch64.Get().(any).(*scratch[T])
+	return scratch64.Get().(*scratch[T])
 }
 
 func (s *scratch[T]) giveBack() {
