@@ -69,7 +69,7 @@ func (s *simplifier) evaluate(n *Node) (out []*onnxio.Tensor, ok bool) {
 		return nil, false // left for the executor to complain about, should it ever run
 	}
 	for i, v := range n.Outputs {
-		if v != nil && out[i] == nil {
+		if v != nil && (out[i] == nil || !out[i].Type.Valid()) { // sequences and optionals cannot be initializers
 			return nil, false
 		}
 	}

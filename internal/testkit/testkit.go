@@ -4,7 +4,6 @@ package testkit
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 )
 
@@ -22,10 +21,20 @@ func Vectors(t testing.TB) string {
 	return folder(t, "OBC_VECTORS", filepath.Join(Root(), "..", "vectors"), "the official operator vectors")
 }
 
-// Root is the folder of the module's go.mod.
+// Root is the folder of the module's go.mod: the nearest one above the package under test.
 func Root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
+	dir, err := os.Getwd()
+	if err != nil {
+		return "."
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
+			return at
+		}
+		if at == filepath.Dir(at) {
+			return dir
+		}
+	}
 }
 
 func folder(t testing.TB, env, fallback, what string) string {
