@@ -120,6 +120,6 @@ level for each layer under a budget. It writes a valid ONNX file and says what w
 	f.IntVar(&a.threads, "threads", 0, "threads to compute with (0 = one for each CPU); results do not depend on it")
 	f.StringVar(&a.logFormat, "log-format", "text", "form of the lines on stderr: text or json")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress")
-	root.AddCommand(a.inspectCommand(), a.runCommand(), a.evalCommand(), a.compareCommand(), a.versionCommand())
+	root.AddCommand(a.inspectCommand(), a.runCommand(), a.evalCommand(), a.compareCommand(), a.benchCommand(), a.versionCommand())
 	return root
 }
