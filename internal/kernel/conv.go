@@ -35,27 +35,41 @@ func outLen(padded, k, stride, dilation int) int {
 
 // PackedConv is the constant weight of a convolution, packed once for Run.
 type PackedConv struct {
-	groups []*PackedA
+	groups   []*PackedA
+	winograd []*winograd // by group; nil: not this form
 }
 
-// PackConv packs w, laid out OutC x InC/Groups x KH x KW; k is InC/Groups*KH*KW.
-func PackConv(groups, outC, k int, w []float32) *PackedConv {
+// PackConv packs w, laid out OutC x InC/Groups x KH x KW, for convolutions of the shape s; the image sizes of s do not matter.
+func PackConv(s ConvShape, w []float32) *PackedConv {
+	s = s.normal()
+	m, k := s.OutC/s.Groups, s.InC/s.Groups*s.KH*s.KW
 	c := &PackedConv{}
-	m := outC / groups
-	for g := range groups {
-		c.groups = append(c.groups, PackA(false, m, k, w[g*m*k:], k))
+	for g := range s.Groups {
+		part := w[g*m*k : (g+1)*m*k]
+		if winogradFits(s) {
+			c.winograd = append(c.winograd, packWinograd(m, s.InC/s.Groups, part))
+		} else {
+			c.groups = append(c.groups, PackA(false, m, k, part, k))
+		}
 	}
 	return c
 }
 
-// Run convolves n images x (n x InC x H x W) to y (n x OutC x OutH x OutW), adds bias (OutC elements, or nil), and limits the result to
-// e.Lo..e.Hi; of e (nil: none) only Row is used as bias. The unfolded image is never stored: the matrix product reads it
-// while packing.
+// Run convolves n images x (n x InC x H x W) to y (n x OutC x OutH x OutW), adds bias e.Row (OutC elements, or nil) and e.Add (laid out
+// as y, or nil), and limits the result to e.Lo..e.Hi; the rest of e does not apply, and e may be nil. The unfolded image is never
+// stored: the matrix product reads it while packing.
 func (c *PackedConv) Run(s ConvShape, n int, x, y []float32, e *Epilogue, threads int) {
 	s = s.normal()
-	in, out := s.InC*s.H*s.W, s.OutC*s.OutH()*s.OutW()
+	in, out := s.InC*s.H*s.W/s.Groups, s.OutC*s.OutH()*s.OutW()/s.Groups
 	jobs := n * s.Groups
 	if out == 0 || jobs == 0 {
+		return
+	}
+	if e == nil {
+		e = Bias(nil, nil)
+	}
+	if c.winograd != nil {
+		c.runWinograd(s, jobs, x, y, e, threads)
 		return
 	}
 	inner := threads
@@ -64,9 +78,36 @@ func (c *PackedConv) Run(s ConvShape, n int, x, y []float32, e *Epilogue, thread
 	}
 	Parallel((threads+inner-1)/inner, jobs, func(lo, hi int) {
 		for j := lo; j < hi; j++ {
-			g := j % s.Groups
-			i, o := j/s.Groups*in+g*in/s.Groups, j/s.Groups*out+g*out/s.Groups
-			c.group(s, g, x[i:i+in/s.Groups], y[o:o+out/s.Groups], e, inner)
+			c.group(s, j%s.Groups, x[j*in:(j+1)*in], y[j*out:(j+1)*out], e.part(s, j), inner)
+		}
+	})
+}
+
+// part is the epilogue of one group of one image: job j.
+func (e *Epilogue) part(s ConvShape, j int) *Epilogue {
+	p := &Epilogue{Lo: e.Lo, Hi: e.Hi}
+	m := s.OutC / s.Groups
+	if e.Row != nil {
+		p.Row = e.Row[j%s.Groups*m : (j%s.Groups+1)*m]
+	}
+	if out := m * s.OutH() * s.OutW(); e.Add != nil {
+		p.Add = e.Add[j*out : (j+1)*out]
+	}
+	return p
+}
+
+// runWinograd cuts all jobs' rows of tiles into equal parts. A part's result does not depend on where the cuts lie.
+func (c *PackedConv) runWinograd(s ConvShape, jobs int, x, y []float32, e *Epilogue, threads int) {
+	in, out, high := s.InC*s.H*s.W/s.Groups, s.OutC*s.OutH()*s.OutW()/s.Groups, (s.OutH()+1)/2
+	if out*jobs*s.InC/s.Groups < smallProduct {
+		threads = 1
+	}
+	Parallel(threads, jobs*high, func(lo, hi int) {
+		for lo < hi {
+			j, from := lo/high, lo%high
+			to := min(high, from+hi-lo)
+			c.winograd[j%s.Groups].run(s, x[j*in:(j+1)*in], y[j*out:(j+1)*out], e.part(s, j), from, to)
+			lo += to - from
 		}
 	})
 }
@@ -74,14 +115,7 @@ func (c *PackedConv) Run(s ConvShape, n int, x, y []float32, e *Epilogue, thread
 // group convolves one group of one image.
 func (c *PackedConv) group(s ConvShape, g int, x, y []float32, e *Epilogue, threads int) {
 	a, n := c.groups[g], s.OutH()*s.OutW()
-	var ep *Epilogue
-	if e != nil {
-		ep = &Epilogue{Lo: e.Lo, Hi: e.Hi}
-		if e.Row != nil {
-			ep.Row = e.Row[g*a.M : (g+1)*a.M]
-		}
-	}
-	p := product[float32]{t: a.t, m: a.M, n: n, k: a.K, alpha: 1, c: y, ldc: n, packedA: a.data, e: ep}
+	p := product[float32]{t: a.t, m: a.M, n: n, k: a.K, alpha: 1, c: y, ldc: n, packedA: a.data, e: e}
 	if s.pointwise() {
 		p.b = dense[float32]{x, n, false}
 		p.run(threads)
@@ -89,7 +123,7 @@ func (c *PackedConv) group(s ConvShape, g int, x, y []float32, e *Epilogue, thre
 	}
 	u := unfoldPool.Get().(*unfold)
 	defer unfoldPool.Put(u)
-	u.set(s, s.InC/s.Groups, x)
+	u.set(s, s.InC/s.Groups, x, threads)
 	p.image = u
 	p.run(threads)
 }

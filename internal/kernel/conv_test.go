@@ -48,7 +48,13 @@ var convCases = []ConvShape{
 	square(40, 16, 1, 5, 3, 1, 1, 1),
 	square(6, 6, 2, 33, 5, 3, 1, 2),
 	square(2, 2, 1, 4, 3, 1, 1, -1),
-	square(2, 2, 1, 2, 3, 1, 1, 0), // does not fit: empty
+	square(2, 2, 1, 2, 3, 1, 1, 0),   // does not fit: empty
+	square(12, 13, 1, 7, 3, 1, 1, 1), // from here on Winograd's form
+	square(16, 12, 1, 12, 3, 1, 1, 0),
+	square(24, 26, 2, 30, 3, 1, 1, 2),
+	square(33, 20, 1, 3, 3, 1, 1, 1),
+	square(12, 12, 1, 1, 3, 1, 1, 1),
+	{InC: 12, OutC: 14, H: 70, W: 34, KH: 3, KW: 3, PadTop: 2, PadRight: 1},
 	{InC: 4, OutC: 6, H: 1, W: 50, KH: 1, KW: 7, PadLeft: 3, PadRight: 3},
 	{InC: 2, OutC: 3, H: 30, W: 1, KH: 3, KW: 1, PadTop: 2, StrideH: 2},
 	{InC: 2, OutC: 3, H: 8, W: 8, KH: 2, KW: 3, PadTop: 1, PadRight: 2},
@@ -59,9 +65,7 @@ func TestConv(t *testing.T) {
 		r := newRand()
 		for _, s := range convCases {
 			checkConv(t, r, s, func(s ConvShape, n int, x, w, y []float32, e *Epilogue, threads int) {
-				g := s.normal().Groups
-				k := s.InC / g * s.KH * s.KW
-				PackConv(g, s.OutC, k, w).Run(s, n, x, y, e, threads)
+				PackConv(s, w).Run(s, n, x, y, e, threads)
 			})
 		}
 	})
@@ -90,7 +94,7 @@ func checkConv(t *testing.T, r *rand.Rand, s ConvShape, run func(ConvShape, int,
 	x, bias := random(r, images*in), random(r, s.OutC)
 	w := random(r, s.OutC*s.InC/s.normal().Groups*s.KH*s.KW)
 	y, one := make([]float32, images*out), make([]float32, images*out)
-	e := &Epilogue{Row: bias, Lo: -1, Hi: 6}
+	e := &Epilogue{Row: bias, Add: random(r, images*out), Lo: -1, Hi: 6}
 	run(s, images, x, w, y, e, 2)
 	run(s, images, x, w, one, e, 1)
 	name := fmt.Sprintf("%+v", s)
@@ -98,7 +102,7 @@ func checkConv(t *testing.T, r *rand.Rand, s ConvShape, run func(ConvShape, int,
 	for i := range images {
 		want, size := naiveConv(s, x[i*in:(i+1)*in], w, bias)
 		for j, v := range want {
-			near(t, name, j, float64(y[i*out+j]), min(6, max(-1, v)), 1e-6*(size[j]+1))
+			near(t, name, j, float64(y[i*out+j]), min(6, max(-1, v+float64(e.Add[i*out+j]))), 2e-6*(size[j]+1))
 		}
 	}
 }
@@ -107,7 +111,7 @@ func BenchmarkConv(b *testing.B) {
 	r := newRand()
 	for _, s := range []ConvShape{square(64, 64, 1, 56, 3, 1, 1, 1), square(256, 256, 1, 14, 3, 1, 1, 1), square(64, 128, 1, 56, 3, 2, 1, 1), square(192, 32, 1, 28, 1, 1, 1, 0)} {
 		k := s.InC * s.KH * s.KW
-		c := PackConv(1, s.OutC, k, random(r, s.OutC*k))
+		c := PackConv(s, random(r, s.OutC*k))
 		out := s.OutC * s.OutH() * s.OutW()
 		x, y := random(r, s.InC*s.H*s.W), make([]float32, out)
 		b.Run(fmt.Sprintf("%dx%dx%d-k%d-s%d-%d", s.InC, s.H, s.W, s.KH, s.StrideH, s.OutC), func(b *testing.B) {

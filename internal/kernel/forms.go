@@ -20,12 +20,16 @@ type forms struct {
 	normalize     func(dst, x, gamma, beta []float32, mean, inv float32)
 	addWide       func(h []float64, x []float32)
 	transpose     func(dst []float32, ldd int, src []float32, lds, rows, cols int)
-	gather        func(dst []float32, ld, lanes int, src []float32, rows []int32, at [8]int32)
+	gather        func(dst []float32, ld, vec int, src []float32, rows []int32, c *columns)
+	taps          func(dst []float32, n int, x []float32, offs []int32, w []float32, bias, lo, hi float32)
+	copyRows      func(dst []float32, ldd int, src []float32, lds, rows, cols int)
+	deinterleave  func(even, odd, src []float32)
+	winogradIn    func(dst []float32, ldd int, x []float32, pitch, phase, n int)
+	winogradOut   func(dst0, dst1, m []float32, ldm int, add0, add1 []float32, bias, lo, hi float32)
 	compact       func(dst, src []float32, keep []int32, from, to int)
 	panelStep     func(u []float32, ldu, t int, col, coef []float32, inv, c float32, diag, w []float32)
 	argminScore   func(w, diag, mask []float32) (int, float32)
 	quantScore    func(w, diag, mask, scale, zero []float32, maxq float32) (int, float32, int, float32)
-	depthwiseRow  func(dst, x []float32, ldx int, w []float32, kw, stride, dilation int, bias, lo, hi float32)
 }
 
 var generic = forms{
@@ -33,7 +37,9 @@ var generic = forms{
 	mulSub: mulSubGeneric, clip: clipGeneric, sum: sumGeneric, largest: largestGeneric, sumSquares: sumSquaresGeneric,
 	exp: expGeneric, tanh: tanhGeneric, erf: erfGeneric, gelu: geluGeneric, sigmoid: sigmoidGeneric, silu: siluGeneric,
 	expSum: expSumGeneric, normalize: normalizeGeneric, addWide: addWideGeneric, transpose: transposeGeneric,
-	gather: gatherGeneric, compact: compactGeneric, panelStep: panelStepGeneric, argminScore: argminScoreGeneric, quantScore: quantScoreGeneric, depthwiseRow: depthwiseRowGeneric,
+	compact: compactGeneric, panelStep: panelStepGeneric, argminScore: argminScoreGeneric, quantScore: quantScoreGeneric,
+	gather: gatherGeneric, taps: tapsGeneric, copyRows: copyRowsGeneric, deinterleave: deinterleaveGeneric,
+	winogradIn: winogradInGeneric, winogradOut: winogradOutGeneric,
 }
 
 // active is the form in use.

@@ -44,6 +44,7 @@ type product[T Float] struct {
 	c                []T
 	ldc              int
 	e                *Epilogue
+	loose            bool // what lies right of the last column, up to a whole vector, may be read and overwritten
 }
 
 // dense is a matrix in memory; with trans the slice holds its transpose.
@@ -92,8 +93,11 @@ func (g *product[T]) finish() {
 	}
 	var t tail
 	for i := range g.m {
-		g.e.at(&t, i, 0)
+		g.e.at(&t, i, 0, g.ldc)
 		t.apply32(any(g.c[i*g.ldc:i*g.ldc+g.n]).([]float32), 0)
+	}
+	if g.e.Then != nil {
+		g.e.then(any(g.c).([]float32), g.ldc, 0, g.m, 0, g.n)
 	}
 }
 
@@ -164,7 +168,7 @@ func (g *product[T]) region(i0, i1, j0, j1 int) {
 		}
 	}
 	directA := g.alpha == 1 && j1-j0 <= 3*t.nr
-	directB := !g.b.trans && i1-i0 <= 4*t.mr
+	directB := g.loose || !g.b.trans && i1-i0 <= 4*t.mr
 	for jc := j0; jc < j1; jc += t.nc {
 		nb := min(t.nc, j1-jc)
 		for pc := 0; pc < g.k; pc += t.kc {
@@ -174,6 +178,9 @@ func (g *product[T]) region(i0, i1, j0, j1 int) {
 				mb := min(t.mc, i1-ic)
 				av := g.blockA(s, directA, pc, kb, ic, mb)
 				g.macro(s, av, bv, pc, kb, ic, mb, jc, nb)
+				if pc+kb == g.k && g.e != nil && g.e.Then != nil {
+					g.e.then(any(g.c).([]float32), g.ldc, ic, mb, jc, nb)
+				}
 			}
 		}
 	}
@@ -198,18 +205,18 @@ func (g *product[T]) blockA(s *scratch[T], direct bool, p, kb, i, mb int) operan
 // blockB returns rows [p, p+kb), columns [j, j+nb) of B for the micro-kernel. With direct the full panels are read in
 // place and only what is left of the last one is packed, in s.b.
 func (g *product[T]) blockB(s *scratch[T], direct bool, p, kb, j, nb int) operand[T] {
-	nr := g.t.nr
+	t, nr := g.t, g.t.nr
 	if g.packedB != nil {
 		return operand[T]{data: g.packedB[p*roundUp(g.n, nr)+j*kb:], rs: nr, step: nr * kb}
 	}
 	if g.image != nil {
 		buf := grow(&s.b, roundUp(nb, nr)*kb)
-		g.image.pack(any(buf).([]float32), nr, p, kb, j, nb)
+		g.image.pack(any(buf).([]float32), nr, t.vec, p, kb, j, nb)
 		return operand[T]{data: buf, rs: nr, step: nr * kb}
 	}
 	if direct {
 		o := operand[T]{data: g.b.data[p*g.b.ld+j:], rs: g.b.ld, step: nr}
-		if rest := nb % nr; rest > 0 {
+		if rest := nb % nr; rest > 0 && !g.loose {
 			o.last = grow(&s.b, nr*kb+packSlack)
 			packPanels(o.last, nr, g.b.data, g.b.ld, false, p, kb, j+nb-rest, rest, 1)
 		}
@@ -244,7 +251,7 @@ func (g *product[T]) macro(s *scratch[T], a, b operand[T], p, kb, i0, mb, j0, nb
 			var tl *tail
 			if e != nil {
 				tl = &s.tail
-				e.at(tl, i0+i, j0+j)
+				e.at(tl, i0+i, j0+j, g.ldc)
 			}
 			t.micro(rows, cols, kb, ap, a.rs, a.cs, bp, bs, cp, g.ldc, acc, tl)
 		}
@@ -266,7 +273,7 @@ func (g *product[T]) edge(s *scratch[T], rows, cols, k int, a []T, rs, cs int, b
 			copy(dst, src)
 		}
 		if e != nil {
-			e.at(&s.tail, i0+i, j0)
+			e.at(&s.tail, i0+i, j0, g.ldc)
 			s.tail.apply32(any(dst).([]float32), 0)
 		}
 	}

@@ -3,7 +3,6 @@ package kernel
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -129,23 +128,26 @@ func TestPackedWithEpilogue(t *testing.T) {
 				trans, left := mode&1 > 0, mode&2 > 0
 				a, b := random(r, s.m*s.k), random(r, s.k*s.n)
 				lda, ldb := s.k, s.n
-				e := &Epilogue{random(r, s.m), random(r, s.n), -1, 2}
-				c := make([]float32, s.m*s.n)
+				e := &Epilogue{Row: random(r, s.m), Col: random(r, s.n), Add: padded(r, s.m, s.n, s.n+3), Lo: -1, Hi: 2,
+					Then: func(row []float32) { Scale(2, row) }}
+				ldc := s.n + 3
+				c := make([]float32, s.m*ldc)
 				if left {
 					if trans {
 						lda = s.m
 					}
-					SgemmPackedA(PackA(trans, s.m, s.k, a, max(1, lda)), false, s.n, b, max(1, ldb), c, s.n, e, 2)
+					SgemmPackedA(PackA(trans, s.m, s.k, a, max(1, lda)), false, s.n, b, max(1, ldb), c, ldc, e, 2)
 				} else {
 					if trans {
 						ldb = s.k
 					}
-					SgemmPackedB(false, s.m, a, max(1, lda), PackB(trans, s.k, s.n, b, max(1, ldb)), c, s.n, e, 2)
+					SgemmPackedB(false, s.m, a, max(1, lda), PackB(trans, s.k, s.n, b, max(1, ldb)), c, ldc, e, 2)
 				}
 				want, size := naive(trans && left, trans && !left, s.m, s.n, s.k, 1, widen(a), lda, widen(b), ldb, 0, nil, 0)
 				for i := range want {
-					w := min(2, max(-1, want[i]+float64(e.Row[i/s.n])+float64(e.Col[i%s.n])))
-					near(t, fmt.Sprintf("%+v transposed %v left %v", s, trans, left), i, float64(c[i]), w, 1e-6*(size[i]+5))
+					at := i/s.n*ldc + i%s.n
+					w := 2 * min(2, max(-1, want[i]+float64(e.Row[i/s.n])+float64(e.Col[i%s.n])+float64(e.Add[at])))
+					near(t, fmt.Sprintf("%+v transposed %v left %v", s, trans, left), i, float64(c[at]), w, 2e-6*(size[i]+5))
 				}
 			}
 		}
@@ -196,14 +198,4 @@ func TestParallel(t *testing.T) {
 			}
 		}
 	}
-}
-
-func randomOdd(r *rand.Rand, n int) []float32 {
-	x := random(r, n)
-	for i := range x {
-		if r.IntN(4) == 0 {
-			x[i] = 0
-		}
-	}
-	return x
 }

@@ -65,6 +65,10 @@ func formsOf(i ISA) *forms {
 		f.expSum = expSumAVX2
 		f.transpose = transposeAVX2
 		f.compact = compactAVX2
+		f.taps = tapsWith(tapsAVX2, 8)
+		f.gather = gatherWith(gatherAVX2, 8)
+		f.winogradIn = winogradInWith(winogradInAVX2, 8)
+		f.winogradOut = winogradOutWith(winogradOutAVX2)
 	}
 	if i == AVX512 {
 		f.addWide = addWideAVX512
@@ -91,6 +95,12 @@ func formsOf(i ISA) *forms {
 		f.erf = erfAVX512
 		f.gelu = geluAVX512
 		f.expSum = expSumAVX512
+		f.taps = tapsWith(tapsAVX512, 16)
+		f.gather = gatherWith(gatherAVX512, 16)
+		f.winogradIn = winogradInWith(winogradInAVX512, 16)
+		f.winogradOut = winogradOutWith(winogradOutAVX512)
+		f.copyRows = copyRowsWide
+		f.deinterleave = deinterleaveWide
 	}
 	return &f
 }

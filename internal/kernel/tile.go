@@ -22,6 +22,8 @@ type microFunc[T Float] func(rows, cols, k int, a []T, rs, cs int, b []T, bs int
 type tail struct {
 	row, col *float32 // nil: none
 	lo, hi   float32
+	add      *float32 // nil: none
+	ld       int      // of add; it is that of C
 }
 
 // microGeneric is the micro-kernel in Go: four rows by four columns at a time.

@@ -1,91 +1,113 @@
 package kernel
 
-// unfold presents a padded image as the matrix that a convolution multiplies by: row (c*KH+kh)*KW+kw, column oh*OutW+ow
-// is padded[c, oh*stride+kh*dilation, ow*stride+kw*dilation], that is img[rows[row]+start(column)].
+// unfold presents an image as the matrix that a convolution multiplies by: row (c*KH+kh)*KW+kw, column oh*OutW+ow is element
+// (c, oh*stride+kh*dilation, ow*stride+kw*dilation) of the padded image, that is buf[rows[row]+start(column)].
 type unfold struct {
-	img     []float32 // padded image, with imageSlack elements behind it
-	padded  []float32 // buffer for img
-	rows    []int32
-	outW    int
-	stepH   int // elements from one output row's start to the next
-	strideW int
+	planes
+	rows []int32
+	offs []int32
+	outW int
 }
-
-// imageSlack elements behind the image may be read (never used) by vector loads.
-const imageSlack = 64
 
 // set prepares u for channels of x under s.
-func (u *unfold) set(s ConvShape, channels int, x []float32) {
-	var h, w int
-	u.img, h, w = padImage(&u.padded, s, channels, x)
-	u.rows = grow(&u.rows, channels*s.KH*s.KW)
-	i := 0
+func (u *unfold) set(s ConvShape, channels int, x []float32, threads int) {
+	u.planes.set(s, channels, s.StrideH, s.StrideW)
+	taps := s.KH * s.KW
+	u.offs = grow(&u.offs, taps)
+	u.taps(u.offs)
+	u.rows = grow(&u.rows, channels*taps)
 	for c := range channels {
-		for kh := range s.KH {
-			for kw := range s.KW {
-				u.rows[i] = int32((c*h+kh*s.DilationH)*w + kw*s.DilationW)
-				i++
-			}
+		for t, o := range u.offs {
+			u.rows[c*taps+t] = int32(c*u.channel()) + o
 		}
 	}
-	u.outW, u.stepH, u.strideW = s.OutW(), s.StrideH*w, s.StrideW
-}
-
-// padImage copies channels of x with their borders (zero padding, or cropping) into buf and returns it with the new height
-// and width.
-func padImage(buf *[]float32, s ConvShape, channels int, x []float32) (img []float32, h, w int) {
-	h, w = s.H+s.PadTop+s.PadBottom, s.W+s.PadLeft+s.PadRight
-	img = grow(buf, channels*h*w+imageSlack)
-	left, from := max(0, s.PadLeft), max(0, -s.PadLeft)
-	width := min(s.W-from, w-left)
-	for c := range channels {
-		for i := range h {
-			row := img[(c*h+i)*w : (c*h+i+1)*w]
-			r := i - s.PadTop
-			if r < 0 || r >= s.H || width <= 0 {
-				clear(row)
-				continue
-			}
-			clear(row[:left])
-			copy(row[left:], x[(c*s.H+r)*s.W+from:][:width])
-			clear(row[left+width:])
-		}
+	u.outW = s.OutW()
+	if channels*s.H*s.W < smallProduct/4 {
+		threads = 1
 	}
-	clear(img[channels*h*w:])
-	return img, h, w
+	Parallel(threads, channels, func(lo, hi int) {
+		for c := lo; c < hi; c++ {
+			u.load(c, x[c*s.H*s.W:(c+1)*s.H*s.W])
+		}
+	})
 }
 
-// start returns the offset of an output column's first element.
-func (u *unfold) start(column int) int32 {
-	return int32(column/u.outW*u.stepH + column%u.outW*u.strideW)
+// start is the place of an output column's first element.
+func (u *unfold) start(column int) int {
+	return column/u.outW*u.pitch + column%u.outW
 }
 
-// pack lays rows [p, p+kb), columns [j, j+nb) out as panels of nr columns, zero filled, eight columns at a time.
-func (u *unfold) pack(dst []float32, nr, p, kb, j, nb int) {
-	var at [8]int32
+// maxRuns is the number of runs that the vector kernels take.
+const maxRuns = 4
+
+// columns are up to 16 neighbouring columns of the unfolded image: runs within one output row each. Assembly reads it.
+type columns struct {
+	runs  int
+	at    [maxRuns]int      // where lane 0 of the run would be
+	mask  [maxRuns]uint64   // lanes of the run
+	lanes [maxRuns][8]int32 // the same for the first eight lanes, -1 in each
+	place [16]int           // by lane; -1: no such column
+}
+
+// set finds the runs of columns [j, j+n), n <= width <= 16. With more than maxRuns runs, runs is 0.
+func (c *columns) set(u *unfold, j, n, width int) {
+	*c = columns{}
+	for l := n; l < width; l++ {
+		c.place[l] = -1
+	}
+	fits := true
+	for l := 0; l < n; {
+		at := u.start(j + l)
+		end := min(n, l+u.outW-(j+l)%u.outW)
+		if fits = fits && c.runs < maxRuns; fits {
+			c.at[c.runs] = at - l
+			c.mask[c.runs] = 1<<end - 1<<l
+		}
+		for k := l; k < end; k++ {
+			c.place[k] = at + k - l
+			if fits && k < 8 {
+				c.lanes[c.runs][k] = -1
+			}
+		}
+		c.runs++
+		l = end
+	}
+	if !fits {
+		c.runs = 0
+	}
+}
+
+// pack lays rows [p, p+kb), columns [j, j+nb) out as panels of nr columns, zero filled, one vector of columns at a time.
+func (u *unfold) pack(dst []float32, nr, vec, p, kb, j, nb int) {
+	var c columns
 	for ; nb > 0; nb, j, dst = nb-nr, j+nr, dst[nr*kb:] {
-		for q := 0; q < nr; q += 8 {
-			lanes := min(8, nb-q, nr-q)
-			if lanes <= 0 {
+		for q := 0; q < nr; q += vec {
+			n := min(vec, nb-q)
+			if n <= 0 {
 				for i := range kb {
-					clear(dst[i*nr+q : i*nr+min(q+8, nr)])
+					clear(dst[i*nr+q : i*nr+q+vec])
 				}
 				continue
 			}
-			for l := range at {
-				at[l] = u.start(j + q + min(l, lanes-1))
+			c.set(u, j+q, n, vec)
+			if c.runs == 0 {
+				gatherGeneric(dst[q:], nr, vec, u.buf, u.rows[p:p+kb], &c)
+			} else {
+				active.gather(dst[q:], nr, vec, u.buf, u.rows[p:p+kb], &c)
 			}
-			active.gather(dst[q:], nr, min(8, nr-q), u.img, u.rows[p:p+kb], at)
 		}
 	}
 }
 
-// gatherGeneric sets dst[i*ld+l] = src[rows[i]+at[l]] for l < lanes.
-func gatherGeneric(dst []float32, ld, lanes int, src []float32, rows []int32, at [8]int32) {
+// gatherGeneric sets dst[i*ld+l] = src[rows[i]+c.place[l]] for l < vec, zero where there is no column.
+func gatherGeneric(dst []float32, ld, vec int, src []float32, rows []int32, c *columns) {
 	for i, r := range rows {
-		d, s := dst[i*ld:i*ld+lanes], src[r:]
+		d, s := dst[i*ld:i*ld+vec], src[r:]
 		for l := range d {
-			d[l] = s[at[l]]
+			d[l] = 0
+			if p := c.place[l]; p >= 0 {
+				d[l] = s[p]
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
@@ -20,9 +21,9 @@ func prepareConv(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 		return nil, err
 	}
 	a := convAttrs{w, int(n.Int("group", 1))}
-	packed := packConv(p.Const(1), a.group)
+	packed := packConv(p.Const(1), a)
 	k := by(0, typed{
-		onnxio.Float32: func(c *exec.Call) error { return convFloat32(c, a, packed) },
+		onnxio.Float32: func(c *exec.Call) error { return convFloat32(c, a, packed, nil) },
 		onnxio.Float64: func(c *exec.Call) error { return conv[float64](c, a) },
 	})
 	return func(c *exec.Call) error {
@@ -147,19 +148,26 @@ func conv[T float](c *exec.Call, a convAttrs) error {
 	return c.Ctx.Err()
 }
 
-// packConv packs a constant weight for the vector kernels; nil where they do not apply.
-func packConv(w *tensor, group int) *kernel.PackedConv {
+// packConv packs a constant weight for the vector kernels, at the first run; nil where they do not apply.
+func packConv(w *tensor, a convAttrs) func() *kernel.PackedConv {
+	group := a.group
 	if w == nil || w.Type != onnxio.Float32 || len(w.Shape) < 3 || len(w.Shape) > 4 || group < 1 || w.Shape[0]%group != 0 || w.Len() == 0 {
 		return nil
 	}
 	if w.Shape[1] == 1 && group > 1 {
 		return nil // depthwise
 	}
-	return kernel.PackConv(group, w.Shape[0], size(w.Shape[1:]), w.Float32s())
+	x := append([]int{1, w.Shape[1] * group}, w.Shape[2:]...) // an image as large as the kernel
+	s, err := a.shape(&tensor{Type: w.Type, Shape: x}, w, nil)
+	if err != nil {
+		return nil // the run will say why
+	}
+	return sync.OnceValue(func() *kernel.PackedConv { return kernel.PackConv(s.planar(), w.Float32s()) })
 }
 
-// convFloat32 takes one and two spatial dimensions to the vector kernels and leaves the others to conv.
-func convFloat32(c *exec.Call, a convAttrs, packed *kernel.PackedConv) error {
+// convFloat32 takes one and two spatial dimensions to the vector kernels and leaves the others to conv. post is what is fused to the
+// convolution, nil for nothing; only two-dimensional ones come with it.
+func convFloat32(c *exec.Call, a convAttrs, packed func() *kernel.PackedConv, post *kernel.Epilogue) error {
 	x, w, b := c.In[0], c.In[1], c.Input(2)
 	if len(x.Shape) != 3 && len(x.Shape) != 4 || c.Ctx.Err() != nil {
 		return conv[float32](c, a)
@@ -174,18 +182,21 @@ func convFloat32(c *exec.Call, a convAttrs, packed *kernel.PackedConv) error {
 		return nil
 	}
 	e := kernel.Bias(nil, nil)
+	if post != nil {
+		*e = *post
+	}
 	if b != nil {
 		e.Row = b.Float32s()
 	}
 	ks := s.planar()
-	if s.depthwise {
+	switch {
+	case s.depthwise:
 		kernel.Depthwise(ks, s.batch, x.Float32s(), w.Float32s(), y.Float32s(), e, c.Threads)
-		return nil
+	case packed == nil:
+		kernel.PackConv(ks, w.Float32s()).Run(ks, s.batch, x.Float32s(), y.Float32s(), e, c.Threads)
+	default:
+		packed().Run(ks, s.batch, x.Float32s(), y.Float32s(), e, c.Threads)
 	}
-	if packed == nil {
-		packed = kernel.PackConv(s.group, s.group*s.cout, s.unfolded, w.Float32s())
-	}
-	packed.Run(ks, s.batch, x.Float32s(), y.Float32s(), e, c.Threads)
 	return nil
 }
 

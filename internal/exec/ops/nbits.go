@@ -18,7 +18,7 @@ type nbits struct {
 func newNBits(n *graph.Node) (nbits, error) {
 	b := nbits{n: int(n.Int("N", 0)), k: int(n.Int("K", 0)), bits: int(n.Int("bits", 4)), block: int(n.Int("block_size", 0))}
 	if b.n <= 0 || b.k <= 0 || b.block < 16 || b.block&(b.block-1) != 0 || b.n > 1<<30 || b.k > 1<<30 || b.block > 1<<20 {
-		return b, fmt.Errorf("N = %d, K = %d, block_size = %d: expected positive sizes and blocks of a power of two from 16 on", b.n, b.k, b.block)
+		return b, fmt.Errorf("sizes N = %d, K = %d, block_size = %d: expected positive sizes and blocks of a power of two from 16 on", b.n, b.k, b.block)
 	}
 	if b.bits != 2 && b.bits != 4 && b.bits != 8 {
 		return b, fmt.Errorf("bits is %d, expected 2, 4 or 8", b.bits)

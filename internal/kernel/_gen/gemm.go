@@ -137,7 +137,7 @@ func (g *gen) tile(f float, nr, nv int) {
 	cr := g.rowsOf(c, ldc, nr)
 	g.accumulate(f, id, sum, cr)
 	if f.size == 4 {
-		g.epilogue(id, sum, x)
+		g.epilogue(id, sum, x, ldc)
 	}
 	for r := range sum {
 		for v := range row {
@@ -165,8 +165,8 @@ func (g *gen) accumulate(f float, id string, sum [][]reg.VecVirtual, c rows) {
 	g.Label("first" + id)
 }
 
-// epilogue applies biases and limits: the fields of tail are row, col, lo and hi.
-func (g *gen) epilogue(id string, sum [][]reg.VecVirtual, x reg.VecVirtual) {
+// epilogue applies biases, addend and limits: the fields of tail are row, col, lo, hi and add, whose rows are ldc bytes apart.
+func (g *gen) epilogue(id string, sum [][]reg.VecVirtual, x reg.VecVirtual, ldc reg.GPVirtual) {
 	e, p := g.param("e"), g.GP64()
 	g.TESTQ(e, e)
 	g.JZ(operand.LabelRef("store" + id))
@@ -190,6 +190,16 @@ func (g *gen) epilogue(id string, sum [][]reg.VecVirtual, x reg.VecVirtual) {
 		}
 	}
 	g.Label("nocol" + id)
+	g.MOVQ(at(e, 24), p)
+	g.TESTQ(p, p)
+	g.JZ(operand.LabelRef("noadd" + id))
+	add := g.rowsOf(p, ldc, len(sum))
+	for r := range sum {
+		for v, s := range sum[r] {
+			g.VADDPS(add.at(r, v*g.width), s, s)
+		}
+	}
+	g.Label("noadd" + id)
 	// The second operand (first in Go's order) is the result if either is NaN.
 	g.VBROADCASTSS(at(e, 16), x)
 	for _, row := range sum {

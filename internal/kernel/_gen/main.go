@@ -24,6 +24,7 @@ var groups = []struct {
 	gen  func(*gen)
 }{
 	{"gemm", gemm},
+	{"conv", conv},
 	{"elementwise", elementwise},
 	{"functions", functions},
 	{"solver", solver},

@@ -1,0 +1,94 @@
+package kernel
+
+import "sync"
+
+// planes holds padded images cut into phases: with steps sh and sw, element (r, c) of the padded image lies in phase (r%sh, c%sw), at
+// row r/sh and column c/sw of it. What one kernel position sees along an output row is then consecutive in memory, for any stride.
+type planes struct {
+	s           ConvShape
+	sh, sw      int
+	rows, pitch int // of one phase
+	buf         []float32
+}
+
+// planeSlack elements behind the last plane may be read by vector loads; what is read there is never used.
+const planeSlack = 160
+
+var planesPool = sync.Pool{New: func() any { return new(planes) }}
+
+// set makes room for channels of an image under s, zero everywhere. With sw = 1 the zeros left of a row serve as those right of the row
+// before.
+func (p *planes) set(s ConvShape, channels, sh, sw int) {
+	p.s, p.sh, p.sw = s, sh, sw
+	p.rows = (s.H + s.PadTop + s.PadBottom + sh - 1) / sh
+	p.pitch = (s.W + s.PadLeft + s.PadRight + sw - 1) / sw
+	if sw == 1 && s.PadLeft >= 0 && s.PadRight >= 0 {
+		p.pitch = s.W + max(s.PadLeft, s.PadRight)
+	}
+	clear(grow(&p.buf, channels*p.channel()+planeSlack))
+	p.buf = p.buf[:channels*p.channel()+planeSlack]
+}
+
+// phase is the number of elements of a phase, channel that of all phases of a channel.
+func (p *planes) phase() int   { return p.rows * p.pitch }
+func (p *planes) channel() int { return p.sh * p.sw * p.phase() }
+
+// at is the place of element (r, c) of the padded image within its channel.
+func (p *planes) at(r, c int) int {
+	return (r%p.sh*p.sw+c%p.sw)*p.phase() + r/p.sh*p.pitch + c/p.sw
+}
+
+// taps are the places of the kernel positions as seen from the first output element.
+func (p *planes) taps(offs []int32) {
+	for i := range p.s.KH {
+		for j := range p.s.KW {
+			offs[i*p.s.KW+j] = int32(p.at(i*p.s.DilationH, j*p.s.DilationW))
+		}
+	}
+}
+
+// load copies an image's channel x (H x W) into channel c. Negative padding crops.
+func (p *planes) load(c int, x []float32) {
+	s := p.s
+	r0, r1 := max(0, -s.PadTop), s.H-max(0, -s.PadBottom)
+	c0, c1 := max(0, -s.PadLeft), s.W-max(0, -s.PadRight)
+	if r0 >= r1 || c0 >= c1 {
+		return
+	}
+	dst := p.buf[c*p.channel() : (c+1)*p.channel()]
+	if p.sw == 1 {
+		for ph := range min(p.sh, r1-r0) { // rows r0+ph, r0+ph+sh, ...
+			active.copyRows(dst[p.at(r0+ph+s.PadTop, c0+s.PadLeft):], p.pitch, x[(r0+ph)*s.W+c0:], p.sh*s.W, (r1-r0-ph+p.sh-1)/p.sh, c1-c0)
+		}
+		return
+	}
+	for r := r0; r < r1; r++ {
+		row := x[r*s.W+c0 : r*s.W+c1]
+		first, second := dst[p.at(r+s.PadTop, c0+s.PadLeft):], dst[p.at(r+s.PadTop, c0+s.PadLeft+1):]
+		if p.sw == 2 {
+			active.deinterleave(first, second, row)
+			continue
+		}
+		for i, v := range row {
+			dst[p.at(r+s.PadTop, c0+s.PadLeft+i)] = v
+		}
+	}
+}
+
+// copyRowsGeneric copies rows of cols elements.
+func copyRowsGeneric(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	for i := range rows {
+		copy(dst[i*ldd:i*ldd+cols], src[i*lds:])
+	}
+}
+
+// deinterleaveGeneric sets even and odd to the elements of src with even and odd numbers.
+func deinterleaveGeneric(even, odd, src []float32) {
+	n := len(src) / 2
+	for i := range n {
+		even[i], odd[i] = src[2*i], src[2*i+1]
+	}
+	if len(src)%2 == 1 {
+		even[n] = src[2*n]
+	}
+}

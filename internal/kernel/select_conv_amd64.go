@@ -1,0 +1,66 @@
+//go:build !noasm
+
+package kernel
+
+import "unsafe"
+
+// The adapters of the convolution kernels check the slices' ends, because assembly takes pointers and counts vectors.
+
+func tapsWith(f func(dst *float32, vecs int, x *float32, offs []int32, w *float32, bias, lo, hi float32), lanes int) func(dst []float32, n int, x []float32, offs []int32, w []float32, bias, lo, hi float32) {
+	return func(dst []float32, n int, x []float32, offs []int32, w []float32, bias, lo, hi float32) {
+		if n <= 0 {
+			return
+		}
+		end := roundUp(n, 4*lanes) - 1
+		_, _, _ = dst[end], x[end+int(offs[len(offs)-1])], w[len(offs)-1]
+		f(&dst[0], (n+lanes-1)/lanes, &x[0], offs, &w[0], bias, lo, hi)
+	}
+}
+
+func gatherWith(f func(dst *float32, ldd int, src *float32, rows []int32, c *byte), lanes int) func(dst []float32, ld, vec int, src []float32, rows []int32, c *columns) {
+	return func(dst []float32, ld, vec int, src []float32, rows []int32, c *columns) {
+		if vec != lanes || len(rows) == 0 {
+			gatherGeneric(dst, ld, vec, src, rows, c)
+			return
+		}
+		_ = dst[(len(rows)-1)*ld+vec-1]
+		f(&dst[0], ld, &src[0], rows, (*byte)(unsafe.Pointer(c)))
+	}
+}
+
+func winogradInWith(f func(dst *float32, ldd int, x *float32, pitch, phase, vecs int), lanes int) func(dst []float32, ldd int, x []float32, pitch, phase, n int) {
+	return func(dst []float32, ldd int, x []float32, pitch, phase, n int) {
+		vecs := (n + lanes - 1) / lanes
+		_, _ = dst[15*ldd+vecs*lanes-1], x[3*phase+pitch+vecs*lanes]
+		f(&dst[0], ldd, &x[0], pitch, phase, vecs)
+	}
+}
+
+func winogradOutWith(f func(dst0, dst1, m *float32, ldm, cols int, add0, add1 *float32, bias, lo, hi float32)) func(dst0, dst1, m []float32, ldm int, add0, add1 []float32, bias, lo, hi float32) {
+	return func(dst0, dst1, m []float32, ldm int, add0, add1 []float32, bias, lo, hi float32) {
+		n := len(dst0)
+		_, _ = dst1[n-1], m[15*ldm+(n+1)/2-1]
+		var a, b *float32
+		if add0 != nil {
+			_, _ = add0[n-1], add1[n-1]
+			a, b = &add0[0], &add1[0]
+		}
+		f(&dst0[0], &dst1[0], &m[0], ldm, n, a, b, bias, lo, hi)
+	}
+}
+
+func copyRowsWide(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	if rows > 0 && cols > 0 {
+		_, _ = dst[(rows-1)*ldd+cols-1], src[(rows-1)*lds+cols-1]
+		copyRowsAVX512(&dst[0], ldd, &src[0], lds, rows, cols)
+	}
+}
+
+func deinterleaveWide(even, odd, src []float32) {
+	if n := len(src); n > 1 {
+		_, _ = even[(n-1)/2], odd[n/2-1]
+		deinterleaveAVX512(&even[0], &odd[0], src)
+	} else if n == 1 {
+		even[0] = src[0]
+	}
+}
