@@ -1,0 +1,114 @@
+package passes
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/obc-onnx/obc/graph"
+)
+
+// findLayers finds the layers, resolves the recipe for each, and reports those that stay as they are with the reason.
+type findLayers struct{}
+
+func (findLayers) Name() string { return "layers" }
+
+func (findLayers) Apply(ctx context.Context, s *State) (PassReport, error) {
+	layers, skipped := graph.Layers(s.Graph)
+	infos := make([]LayerInfo, len(layers))
+	for i, l := range layers {
+		infos[i] = layerInfo(l)
+	}
+	plans, err := s.Recipe.Plan(infos)
+	if err != nil {
+		return PassReport{}, err
+	}
+	for _, k := range skipped {
+		s.Report.Kept = append(s.Report.Kept, KeptLayer{k.Node.Name(), k.Node.Op(), k.Reason})
+	}
+	work := 0
+	for i, l := range layers {
+		ls := &LayerState{Layer: l, Plan: plans[i], Report: layerReport(l)}
+		s.Layers = append(s.Layers, ls)
+		if ls.Plan.Keep == "" {
+			ls.Plan.Keep = ls.idle(s.Recipe)
+		}
+		if ls.Plan.Keep != "" {
+			s.keep(ls, ls.Plan.Keep)
+			continue
+		}
+		work++
+	}
+	if work == 0 {
+		return PassReport{}, nothingChanged(s.Report.Kept)
+	}
+	return PassReport{Changes: work}, nil
+}
+
+// layerInfo is what the recipe's rules look at.
+func layerInfo(l *graph.Layer) LayerInfo {
+	info := LayerInfo{Name: l.Name, Op: l.Kind.String(), Size: l.Groups * l.Rows * l.Cols, Names: []string{l.Weight.Name}}
+	for _, n := range l.Nodes {
+		info.Names = append(info.Names, n.Name())
+	}
+	return info
+}
+
+func layerReport(l *graph.Layer) LayerReport {
+	return LayerReport{Name: l.Name, Op: l.Kind.String(), Weight: l.Weight.Name, Shape: l.WeightShape(), Groups: l.Groups, Rows: l.Rows,
+		Cols: l.Cols, MACs: l.MACs(), Form: "float32"}
+}
+
+// keep reports that a layer stays as it is.
+func (s *State) keep(l *LayerState, reason string) {
+	s.Report.Kept = append(s.Report.Kept, KeptLayer{l.Name, l.Kind.String(), reason})
+}
+
+// active lists the layers that are worked on.
+func (s *State) active() []*LayerState {
+	var list []*LayerState
+	for _, l := range s.Layers {
+		if l.Plan.Keep == "" {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
+// idle tells why the recipe has nothing to do at a layer, or is empty.
+func (l *LayerState) idle(r *Recipe) string {
+	prune, quantize := l.Plan.prunes(), l.Plan.Weights.Bits > 0
+	if !prune && !quantize && r.Activations.Bits == 0 {
+		return "the recipe asks for nothing here: give sparsity, nm, weights or activations"
+	}
+	if prune && !quantize && r.Activations.Bits == 0 {
+		if unit := l.Plan.unit(); patternColumns(l.Layer, unit) == 0 {
+			return fmt.Sprintf("pattern %s takes %d input channels together, which do not divide its %d", l.Plan.pattern(), unit, l.ChannelsIn)
+		}
+	}
+	return ""
+}
+
+// prunes reports whether the settings ask for zeros.
+func (s Settings) prunes() bool { return s.NM != "" || s.Sparsity > 0 }
+
+// unit is how many weights along the input channels the pattern takes together.
+func (s Settings) unit() int {
+	if s.NM != "" {
+		_, m, _ := ParseNM(s.NM) // Validate has seen to errors
+		return m
+	}
+	return max(1, s.Block)
+}
+
+// pattern names the pattern of zeros as reports have it.
+func (s Settings) pattern() string {
+	switch {
+	case s.NM != "":
+		return s.NM
+	case s.Sparsity == 0:
+		return ""
+	case s.Block > 1:
+		return fmt.Sprintf("block %d", s.Block)
+	}
+	return "unstructured"
+}

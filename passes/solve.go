@@ -1,0 +1,169 @@
+package passes
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/obc-onnx/obc/calib"
+	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/obs"
+)
+
+// solve gathers the Hessian of each layer from the dense model's activations and compresses the layer as soon as it is complete.
+type solve struct{}
+
+func (solve) Name() string { return "solve" }
+
+func (solve) Apply(ctx context.Context, s *State) (PassReport, error) {
+	r := PassReport{}
+	byLayer := map[*graph.Layer]*LayerState{}
+	var layers []*graph.Layer
+	for _, l := range s.active() {
+		byLayer[l.Layer] = l
+		layers = append(layers, l.Layer)
+	}
+	done := 0
+	err := calib.CaptureEach(ctx, s.Graph, layers, s.Data, s.capture("calibrate"), func(l *graph.Layer, st *calib.Stats) error {
+		ls := byLayer[l]
+		s.progress("solve", ls.Name, done, len(layers))
+		w, err := l.Matrix()
+		if err != nil {
+			return err
+		}
+		notes, err := s.solveLayer(ctx, ls, w, st.Hessians)
+		if err != nil {
+			return err
+		}
+		r.Notes = append(r.Notes, notes...)
+		done++
+		return nil
+	})
+	if err != nil {
+		return r, err
+	}
+	s.progress("solve", "", done, len(layers))
+	r.Changes = done
+	return r, nil
+}
+
+// solveLayer compresses one layer whose dense weight is w, given the Hessians of its groups, and fills its report.
+func (s *State) solveLayer(ctx context.Context, l *LayerState, w []float32, hessians [][]float64) (notes []string, err error) {
+	start := time.Now()
+	t, notes := s.task(l, w, hessians)
+	out, err := t.solve(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", l.Layer, err)
+	}
+	l.Solution = &out.Solution
+	rep := &l.Report
+	rep.Method, rep.Pattern, rep.Bits = l.Plan.Method, l.Plan.pattern(), l.Plan.Weights.Bits
+	rep.Loss, rep.RelativeLoss = out.loss, 0
+	if out.base > 0 {
+		rep.RelativeLoss = out.loss / out.base
+	}
+	rep.Sparsity = zeros(out.W)
+	rep.Damping, rep.Raised, rep.LeftDense, rep.DeadColumns = out.damping, out.raised, out.leftDense, out.dead
+	rep.Seconds += time.Since(start).Seconds()
+	if out.leftDense == l.Cols {
+		rep.Pattern = ""
+	}
+	return notes, nil
+}
+
+// capture is how the passes run the data through a model, telling their progress.
+func (s *State) capture(pass string) calib.CaptureOptions {
+	return calib.CaptureOptions{Threads: s.Threads, Batch: s.Batch, MemoryLimit: s.MemoryLimit, Mask: s.Mask,
+		Progress: func(done, total int) { s.progress(pass, "batches", done, total) }}
+}
+
+func (s *State) progress(pass, detail string, done, total int) {
+	if s.Progress != nil {
+		s.Progress(Progress{pass, detail, done, total})
+	}
+}
+
+// task puts together what is to be done to a layer.
+func (s *State) task(l *LayerState, w []float32, hessians [][]float64) (t *task, notes []string) {
+	t = &task{Settings: l.Plan.Settings, groups: l.Groups, rows: l.Rows, cols: l.Cols, w: w, h: hessians,
+		o: obs.Options{Threads: s.Threads, MemoryLimit: s.MemoryLimit}}
+	if t.prunes() {
+		t.whole = patternColumns(l.Layer, t.unit())
+	}
+	if t.Weights.Bits > 0 {
+		spec, note := l.gridSpec(s.Recipe)
+		if t.spec = &spec; note != "" {
+			notes = append(notes, note)
+		}
+	}
+	return t, notes
+}
+
+// patternColumns is how many columns, from the first on, fill units of consecutive input channels at one kernel position. None
+// do when units would reach over the edge of a kernel position: the layer is then left dense.
+func patternColumns(l *graph.Layer, unit int) int {
+	if l.ChannelsIn%unit != 0 && l.Cols != l.ChannelsIn {
+		return 0
+	}
+	return l.Cols - l.Cols%unit
+}
+
+// gridSpec is the weight grid that the recipe asks for, and a note when the layer's shape does not allow it.
+func (l *LayerState) gridSpec(r *Recipe) (spec obs.GridSpec, note string) {
+	w := l.Plan.Weights
+	spec = obs.GridSpec{Bits: w.Bits, Search: obs.Shrink}
+	if w.Search == "minmax" {
+		spec.Search = obs.MinMax
+	}
+	symmetric := w.Bits == 8 && r.Activations.Bits > 0
+	if w.Symmetric != nil {
+		symmetric = *w.Symmetric
+	}
+	if symmetric {
+		spec.Symmetric, spec.Signed, spec.Narrow = true, true, w.Bits == 8
+	}
+	if r.ReduceRange && w.Bits == 8 {
+		spec.Bits, spec.Narrow = 7, false
+	}
+	switch w.Granularity {
+	case "tensor":
+		spec.Granularity = obs.PerTensor
+	case "group":
+		if l.ChannelsIn%w.Group != 0 && l.Cols != l.ChannelsIn {
+			return spec, fmt.Sprintf("%s: groups of %d do not divide its %d input channels: one scale a channel instead", l.Name, w.Group, l.ChannelsIn)
+		}
+		spec.Granularity, spec.Group = obs.PerGroup, w.Group
+	}
+	return spec, ""
+}
+
+// zeros is the share of zeros in w.
+func zeros(w []float32) float64 {
+	n := 0
+	for _, v := range w {
+		if v == 0 {
+			n++
+		}
+	}
+	return float64(n) / float64(max(1, len(w)))
+}
+
+// storeWeights puts the solved weights into the graph.
+type storeWeights struct{}
+
+func (storeWeights) Name() string { return "write" }
+
+func (storeWeights) Apply(ctx context.Context, s *State) (PassReport, error) {
+	r := PassReport{}
+	for _, l := range s.active() {
+		if l.Solution == nil {
+			continue
+		}
+		if err := l.SetMatrix(l.Solution.W); err != nil {
+			return r, err
+		}
+		s.Report.Layers = append(s.Report.Layers, l.Report)
+		r.Changes++
+	}
+	return r, s.Graph.Sync()
+}

@@ -1,0 +1,312 @@
+package passes
+
+import (
+	"context"
+	"math"
+	"runtime"
+	"sort"
+	"sync"
+
+	"github.com/obc-onnx/obc/internal/obs"
+)
+
+// task is one layer problem: groups independent matrices, each with its own Hessian, under one set of settings. Solving it is a
+// pure function of its fields.
+type task struct {
+	Settings
+	spec               *obs.GridSpec // nil: weights stay float
+	groups, rows, cols int
+	w                  []float32   // dense: groups x rows x cols
+	h                  [][]float64 // one a group: cols x cols
+	whole              int         // columns from the first on that the pattern can take
+	o                  obs.Options
+}
+
+// outcome is a solved task.
+type outcome struct {
+	Solution
+	loss, base float64 // 1/2 tr(dW H dW^T) over all groups, and that of the all-zero weight
+	damping    float64 // in force, the largest of the groups
+	raised     int
+	leftDense  int // columns that the pattern does not reach
+	dead       int // columns whose input is always zero, over all groups
+}
+
+// family is what a method does: compensate exactly, in a fixed order, or not at all.
+func (t *task) family() string {
+	switch t.Method {
+	case "gptq", "sparsegpt":
+		return "fixed"
+	case "rtn", "magnitude":
+		return "plain"
+	}
+	return "exact"
+}
+
+// solve prunes, then quantizes what is left.
+func (t *task) solve(ctx context.Context) (*outcome, error) {
+	out := &outcome{}
+	groups, err := t.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if t.prunes() && t.whole > 0 {
+		if err := t.prune(ctx, groups); err != nil {
+			return nil, err
+		}
+		out.leftDense = t.cols - t.whole
+	} else if t.prunes() {
+		out.leftDense = t.cols
+	}
+	if t.spec != nil {
+		if err := t.quantize(ctx, groups); err != nil {
+			return nil, err
+		}
+	}
+	for _, g := range groups {
+		g.add(out)
+	}
+	return out, nil
+}
+
+// group is one matrix on its way.
+type group struct {
+	w      obs.Matrix // dense
+	p      *obs.Prepared
+	now    obs.Matrix // pruned, then quantized
+	result *obs.Result
+}
+
+// prepare cuts the task into groups and makes their Hessians ready.
+func (t *task) prepare(ctx context.Context) ([]*group, error) {
+	groups := make([]*group, t.groups)
+	err := t.each(ctx, func(i int, _ obs.Options) error {
+		n := t.rows * t.cols
+		g := &group{w: obs.Matrix{Rows: t.rows, Cols: t.cols, Data: t.w[i*n : (i+1)*n]}}
+		h := t.h[i]
+		g.now = g.w
+		var err error
+		if t.family() == "plain" {
+			g.p = &obs.Prepared{D: t.cols, H: h, Dead: make([]bool, t.cols)}
+		} else {
+			g.p, err = obs.Prepare(h, t.cols, t.Damping)
+		}
+		groups[i] = g
+		return err
+	})
+	return groups, err
+}
+
+// each calls fn for every group, several at a time when there are enough of them, with the options for the work inside.
+func (t *task) each(ctx context.Context, fn func(i int, o obs.Options) error) error {
+	threads := t.o.Threads
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	if t.groups < 2*threads {
+		for i := range t.groups {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := fn(i, t.o); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	inner := t.o
+	inner.Threads = 1
+	inner.MemoryLimit = max(1, t.o.MemoryLimit/int64(threads))
+	errs := make([]error, t.groups)
+	var wg sync.WaitGroup
+	for k := range threads {
+		wg.Go(func() {
+			for i := k; i < t.groups; i += threads {
+				if errs[i] = ctx.Err(); errs[i] == nil {
+					errs[i] = fn(i, inner)
+				}
+				if errs[i] != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prune sets zeros, by the pattern.
+func (t *task) prune(ctx context.Context, groups []*group) error {
+	if t.NM != "" {
+		n, m, err := ParseNM(t.NM)
+		if err != nil {
+			return err
+		}
+		return t.each(ctx, func(i int, o obs.Options) error { return groups[i].nm(ctx, t.family(), n, m, o) })
+	}
+	switch t.family() {
+	case "plain":
+		return t.pruneMagnitude(groups)
+	case "fixed":
+		return t.each(ctx, func(i int, o obs.Options) error {
+			r, err := obs.SparseGPTUnstructured(ctx, groups[i].w, groups[i].p, t.Sparsity, o)
+			if err == nil {
+				groups[i].now = r.W
+			}
+			return err
+		})
+	}
+	return t.pruneExact(ctx, groups)
+}
+
+func (g *group) nm(ctx context.Context, family string, n, m int, o obs.Options) (err error) {
+	var r *obs.Result
+	switch family {
+	case "plain":
+		r, err = obs.MagnitudeNM(g.w, g.p, n, m)
+	case "fixed":
+		r, err = obs.SparseGPTNM(ctx, g.w, g.p, n, m, o)
+	default:
+		r, err = obs.NM(ctx, g.w, g.p, n, m, o)
+	}
+	if err == nil {
+		g.now = r.W
+	}
+	return err
+}
+
+// pruneMagnitude removes the least weights or blocks over all rows of all groups.
+func (t *task) pruneMagnitude(groups []*group) error {
+	all := obs.NewMatrix(t.groups*t.rows, t.cols)
+	for i, g := range groups {
+		copy(all.Data[i*t.rows*t.cols:], g.w.Data)
+	}
+	r, err := obs.MagnitudeBlocks(all, &obs.Prepared{D: t.cols, H: make([]float64, t.cols*t.cols)}, max(1, t.Block), t.Sparsity)
+	if err != nil {
+		return err
+	}
+	for i, g := range groups {
+		g.now = obs.Matrix{Rows: t.rows, Cols: t.cols, Data: r.W.Data[i*t.rows*t.cols : (i+1)*t.rows*t.cols]}
+	}
+	return nil
+}
+
+// pruneExact takes the cheapest steps of the traces of all rows of all groups.
+func (t *task) pruneExact(ctx context.Context, groups []*group) error {
+	traces, err := t.traces(ctx, groups)
+	if err != nil {
+		return err
+	}
+	counts := cheapest(traces, t.Sparsity)
+	return t.each(ctx, func(i int, _ obs.Options) error {
+		w, err := traces[i].At(ctx, counts[i])
+		groups[i].now = w
+		return err
+	})
+}
+
+// traces eliminates every row of every group.
+func (t *task) traces(ctx context.Context, groups []*group) ([]*obs.Trace, error) {
+	traces := make([]*obs.Trace, t.groups)
+	err := t.each(ctx, func(i int, o obs.Options) (err error) {
+		if t.groups > 1 {
+			limit := o.MemoryLimit
+			if limit <= 0 {
+				limit = obs.DefaultTraceMemory
+			}
+			o.MemoryLimit = max(1, limit/int64(t.groups))
+		}
+		traces[i], err = obs.NewTrace(ctx, groups[i].w, groups[i].p, max(1, t.Block), o)
+		return err
+	})
+	return traces, err
+}
+
+// cheapest is how many steps of each row of each trace are taken when the given share of all steps is, those of least cost.
+func cheapest(traces []*obs.Trace, share float64) [][]int {
+	if len(traces) == 1 {
+		return [][]int{traces[0].Counts(share)}
+	}
+	type step struct {
+		cost       float64
+		group, row int32
+	}
+	var steps []step
+	counts := make([][]int, len(traces))
+	for g, t := range traces {
+		counts[g] = make([]int, t.Rows)
+		for i, c := range t.Cost {
+			steps = append(steps, step{c, int32(g), int32(i / t.Steps)})
+		}
+	}
+	sort.SliceStable(steps, func(a, b int) bool { return steps[a].cost < steps[b].cost })
+	for _, s := range steps[:int(math.Ceil(float64(len(steps))*share))] {
+		counts[s.group][s.row]++
+	}
+	return counts
+}
+
+// quantize fits one grid over all groups and puts every group's weights on it.
+func (t *task) quantize(ctx context.Context, groups []*group) error {
+	n := t.rows * t.cols
+	all := obs.NewMatrix(t.groups*t.rows, t.cols)
+	for i, g := range groups {
+		copy(all.Data[i*n:], g.now.Data)
+	}
+	whole, err := obs.FitGrid(all, *t.spec)
+	if err != nil {
+		return err
+	}
+	return t.each(ctx, func(i int, o obs.Options) error {
+		g := groups[i]
+		grid := whole
+		if t.spec.Granularity != obs.PerTensor {
+			k := len(whole.Scale) / t.groups
+			grid = &obs.Grid{Spec: whole.Spec, Cols: whole.Cols, Groups: whole.Groups, Scale: whole.Scale[i*k : (i+1)*k], Zero: whole.Zero[i*k : (i+1)*k]}
+		}
+		var mask []bool
+		if t.prunes() {
+			mask = obs.Zeros(g.now)
+		}
+		start := g.now
+		var err error
+		switch t.family() {
+		case "plain":
+			g.result, err = obs.RTN(start, g.p, grid, mask)
+		case "fixed":
+			g.result, err = obs.GPTQ(ctx, start, g.p, grid, mask, true, o)
+		default:
+			g.result, err = obs.Quantize(ctx, start, g.p, grid, mask, o)
+		}
+		if err == nil {
+			g.now = g.result.W
+		}
+		return err
+	})
+}
+
+// add takes the group's results into the outcome.
+func (g *group) add(out *outcome) {
+	for _, l := range obs.Loss(g.w, g.now, g.p.H) {
+		out.loss += l
+	}
+	for _, l := range obs.Loss(g.w, obs.NewMatrix(g.w.Rows, g.w.Cols), g.p.H) {
+		out.base += l
+	}
+	out.damping, out.raised = max(out.damping, g.p.Damping), max(out.raised, g.p.Raised)
+	for _, d := range g.p.Dead {
+		if d {
+			out.dead++
+		}
+	}
+	out.W = append(out.W, g.now.Data...)
+	if g.result != nil {
+		out.Codes = append(out.Codes, g.result.Codes...)
+		out.Grids = append(out.Grids, g.result.Grid)
+	}
+}
