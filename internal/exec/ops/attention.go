@@ -57,9 +57,11 @@ type attentionCall[T float] struct {
 	batch, sq, sk  int
 	dk, dv, offset int // offset: keys before the first query
 	mask           *tensor
-	maskSteps      []int // strides of mask over [B heads sq sk]
-	maskKeys       int   // keys that the mask covers; later ones are hidden
-	valid          []int // keys that count, by batch entry; nil: all
+	maskSteps      []int     // strides of mask over [B heads sq sk]
+	maskKeys       int       // keys that the mask covers; later ones are hidden
+	valid          []int     // keys that count, by batch entry; nil: all
+	offsets        []int     // offset by batch entry, where it differs
+	sinks          []float64 // by query head: the logit of one more key, whose value is 0
 }
 
 // attention is softmax(scale Q K^T + bias) V with grouped heads, a cache and masks.
@@ -161,6 +163,9 @@ func (t *attentionCall[T]) bias(row []float64, b, h, i int) (visible bool) {
 	if t.valid != nil {
 		offset = t.valid[b] - t.sq
 	}
+	if t.offsets != nil {
+		offset = t.offsets[b]
+	}
 	hide := math.Inf(-1)
 	at := 0
 	if t.mask != nil {
@@ -224,7 +229,9 @@ func (t *attentionCall[T]) run(c *exec.Call, y []T, scores *tensor) {
 					r[j] += T(x)
 				}
 				keep(2, r, i)
-				if visible {
+				if visible && t.sinks != nil {
+					softmaxSink(r, t.sinks[h])
+				} else if visible {
 					softmaxRow(softmaxPlain, r, r)
 				} else {
 					clear(r)
@@ -238,6 +245,23 @@ func (t *attentionCall[T]) run(c *exec.Call, y []T, scores *tensor) {
 			}
 		}
 	})
+}
+
+// softmaxSink is the softmax of a row that one more logit belongs to, without the probability of that one.
+func softmaxSink[T float](row []T, sink float64) {
+	top := sink
+	for _, v := range row {
+		top = math.Max(top, float64(v))
+	}
+	sum := math.Exp(sink - top)
+	for i, v := range row {
+		e := math.Exp(float64(v) - top)
+		sum += e
+		row[i] = T(e)
+	}
+	for i, v := range row {
+		row[i] = T(float64(v) / sum)
+	}
 }
 
 func inferAttention(n *graph.Node) error {

@@ -29,8 +29,9 @@ func newNBits(n *graph.Node) (nbits, error) {
 
 // dequantize is B as float32, N x K row-major.
 func (b nbits) dequantize(codes, scale, zero, groups *tensor) ([]float32, error) {
-	if groups != nil && groups.Len() > 0 {
-		return nil, fmt.Errorf("input g_idx (reordered columns) is not supported")
+	group, err := b.groups(groups)
+	if err != nil {
+		return nil, err
 	}
 	raw, ok := codes.Data.([]uint8)
 	if !ok || len(raw) != b.n*b.blocks*b.block*b.bits/8 {
@@ -53,11 +54,30 @@ func (b nbits) dequantize(codes, scale, zero, groups *tensor) ([]float32, error)
 		for c := range b.k {
 			at := r*b.blocks*b.block + c
 			code := raw[at/per] >> (at % per * b.bits) & mask
-			g := r*b.blocks + c/b.block
+			g := r*b.blocks + group[c]
 			out[r*b.k+c] = (float32(code) - z[g]) * float32(s[g])
 		}
 	}
 	return out, nil
+}
+
+// groups is the block whose scale and zero point serve each column: neighbours, or what g_idx says for reordered columns.
+func (b nbits) groups(x *tensor) ([]int, error) {
+	if x == nil || x.Len() == 0 {
+		g := make([]int, b.k)
+		for c := range g {
+			g[c] = c / b.block
+		}
+		return g, nil
+	}
+	g, err := indices(x, b.blocks)
+	if err == nil && len(g) < b.k {
+		err = fmt.Errorf("%d entries for %d columns", len(g), b.k)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("input g_idx: %w", err)
+	}
+	return g, nil
 }
 
 // zeros are the zero points: the middle code without input, else packed like the codes, or floats.
@@ -99,7 +119,7 @@ func prepareNBits(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 		return nil, err
 	}
 	var w []float32
-	if codes, scale := p.Const(1), p.Const(2); codes != nil && scale != nil && (n.In(3) == nil || p.Const(3) != nil) {
+	if codes, scale := p.Const(1), p.Const(2); codes != nil && scale != nil && (n.In(3) == nil || p.Const(3) != nil) && (n.In(4) == nil || p.Const(4) != nil) {
 		if w, err = b.dequantize(codes, scale, p.Const(3), p.Const(4)); err != nil {
 			return nil, err
 		}
@@ -162,5 +182,5 @@ func inferNBits(n *graph.Node) error {
 }
 
 func init() {
-	exec.Register(exec.Op{Domain: "com.microsoft", Name: "MatMulNBits", Since: 1, Infer: inferNBits, Prepare: prepareNBits, Native: true})
+	exec.Register(exec.Op{Domain: microsoft, Name: "MatMulNBits", Since: 1, Infer: inferNBits, Prepare: prepareNBits, Native: true})
 }
