@@ -178,16 +178,14 @@ func (e *engine[T]) eliminate(p int, value T) float64 {
 func (e *engine[T]) column(p int) {
 	ld, n := e.base.ld, e.padded()
 	for q := 0; q <= p/tile; q++ {
-		i := (q*ld + p) * tile
-		copy(e.col[q*tile:(q+1)*tile], e.a[i:i+tile])
+		*(*[tile]T)(e.col[q*tile:]) = *(*[tile]T)(e.a[(q*ld+p)*tile:])
 	}
-	lo := (p/tile + 1) * tile
-	if lo >= n {
-		return
-	}
-	a := e.a[e.base.index(lo, p):]
-	for i := range e.col[lo:n] {
-		e.col[lo+i] = a[i*tile]
+	for i := (p/tile + 1) * tile; i < n; i += tile {
+		x, c := e.a[e.base.index(i, p):], (*[tile]T)(e.col[i:])
+		_ = x[(tile-1)*tile]
+		for k := range c {
+			c[k] = x[k*tile]
+		}
 	}
 }
 
@@ -256,8 +254,7 @@ func (e *engine[T]) takeColumns(ms []move, n int) {
 	for k, m := range ms {
 		x := e.keep[k*ld : (k+1)*ld]
 		for i := 0; i < n; i += tile {
-			j := i*ld + m.from*tile
-			copy(x[i:i+tile], e.a[j:j+tile])
+			*(*[tile]T)(x[i:]) = *(*[tile]T)(e.a[i*ld+m.from*tile:])
 		}
 		for _, o := range ms {
 			x[o.to] = e.a[e.base.index(max(m.from, o.from), min(m.from, o.from))]
@@ -274,7 +271,7 @@ func (e *engine[T]) putColumns(ms []move, q, n int) {
 			continue
 		}
 		x := e.keep[k*ld : (k+1)*ld]
-		copy(a[m.to*tile:(m.to+1)*tile], x[q*tile:(q+1)*tile])
+		*(*[tile]T)(a[m.to*tile:]) = *(*[tile]T)(x[q*tile:])
 		if m.to/tile == q {
 			lane := a[m.to%tile:]
 			for i := q * tile; i < n; i++ {

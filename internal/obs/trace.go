@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"sort"
+	"slices"
+	"sync"
 )
 
 // Trace is the whole elimination of a layer: every row pruned step by step, cheapest block of C columns first, until
@@ -21,6 +22,8 @@ type Trace struct {
 	p             *Prepared
 	o             Options
 	kept          []path // by row; nil in "less memory"
+	sort          sync.Once
+	sorted        []float64 // Cost in ascending order, once it is needed
 }
 
 // path is the weights of a row after each step, those that are left, by position.
@@ -101,8 +104,12 @@ func traceRows[T number](ctx context.Context, t *Trace, each func(e state, row, 
 
 // open implements state.
 func (e *engine[T]) open(w []float32) ([]float32, []int32) {
-	for _, v := range e.w[:e.n] {
-		w = append(w, float32(v))
+	if x, ok := any(e.w).([]float32); ok {
+		w = append(w, x[:e.n]...)
+	} else {
+		for _, v := range e.w[:e.n] {
+			w = append(w, float32(v))
+		}
 	}
 	if e.t == e.unit {
 		return w, e.at[:e.n]
@@ -125,15 +132,27 @@ func (k *path) keep(e state, room int) {
 	k.w, k.at = w, append(k.at, p)
 }
 
-// Counts is how many blocks each row loses when ceil(Rows*Steps*share) steps are taken, those of least cost over all rows.
+// Counts is how many blocks each row loses when ceil(Rows*Steps*share) steps are taken, those of least cost over all rows; of equal
+// costs the earlier row's, then the earlier step's.
 func (t *Trace) Counts(share float64) []int {
-	order := make([]int, len(t.Cost))
-	for i := range order {
-		order[i] = i
-	}
-	sort.SliceStable(order, func(a, b int) bool { return t.Cost[order[a]] < t.Cost[order[b]] })
 	counts := make([]int, t.Rows)
-	for _, i := range order[:int(math.Ceil(float64(len(order))*share))] {
+	take := int(math.Ceil(float64(len(t.Cost)) * share))
+	if take == 0 {
+		return counts
+	}
+	t.sort.Do(func() {
+		t.sorted = slices.Clone(t.Cost)
+		slices.Sort(t.sorted)
+	})
+	last := t.sorted[take-1]
+	below, _ := slices.BinarySearch(t.sorted, last)
+	ties := take - below // steps that cost as much as the last one taken
+	for i, c := range t.Cost {
+		if c == last && ties > 0 {
+			ties--
+		} else if c >= last {
+			continue
+		}
 		counts[i/t.Steps]++
 	}
 	return counts
