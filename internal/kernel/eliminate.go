@@ -11,7 +11,7 @@ import "math"
 // wherever a panel ends, so that results do not depend on the depth of the panels.
 //
 // Lengths of vectors are multiples of Tile and above 0.
-type Elim[T float32 | float64] struct {
+type Elim[T Float] struct {
 	// Step appends column t to the panel u and applies it: for all i < len(col)
 	//
 	//	v = (col[i] - sum_{s<t} u[s][i]*coef[s]) * inv;  u[t][i] = v;  diag[i] -= v*v;  w[i] -= c*v
@@ -28,22 +28,38 @@ type Elim[T float32 | float64] struct {
 	// within lo and hi, of value scale*code. With e the rounding error it returns the first index of the least e^2/diag + pen,
 	// the first index of the largest |e|*inv - pen, and that value; -1 for what has no finite value.
 	CheapestRounding func(w, diag, pen, scale, inv, lo, hi []T) (cheapest, farthest int, steps T)
+
+	// Blocks of c columns are rated in groups of Tile blocks, one a lane. Split lays the blocks of src, one after the other,
+	// out as groups: column e of block b is dst[(b/Tile*c+e)*Tile + b%Tile]. The matrix [Hinv]_BB of block b, a lower triangle, has
+	// entry (e, f), e >= f, at d[(b/Tile*c*(c+1)/2 + e*(e+1)/2+f)*Tile + b%Tile]. Lanes without a block hold anything. All three work
+	// on whole groups: len(dst) = groups*c*Tile, and src is as long.
+	Split func(dst, src []T, c int)
+
+	// BlockStep applies one eliminated column, split: d(e,f) -= u_e*u_f.
+	BlockStep func(d, u []T, c int)
+
+	// BlockScore sets score[b] = w_B^T [Hinv]_BB^-1 w_B by a Cholesky factorisation, NaN if the matrix is not positive definite; w
+	// is split. work holds at least (c*(c+1)/2+c)*Tile elements.
+	BlockScore func(score, w, d, work []T, c int)
 }
 
 // Tile is the edge of the tiles in which Elim stores vectors and matrices.
 const Tile = 16
 
-// Elim32 and Elim64 are the best forms for this machine.
-var (
-	Elim32 = genericElim[float32]()
-	Elim64 = genericElim[float64]()
-)
-
-func genericElim[T float32 | float64]() Elim[T] {
-	return Elim[T]{elimStepGeneric[T], elimUpdateGeneric[T], cheapestColumnGeneric[T], cheapestRoundingGeneric[T]}
+// ElimOf is the best form for this machine.
+func ElimOf[T Float]() Elim[T] {
+	if e, ok := any(elim32()).(Elim[T]); ok {
+		return e
+	}
+	return any(elim64()).(Elim[T])
 }
 
-func elimStepGeneric[T float32 | float64](u []T, depth, t int, col, coef []T, inv, c T, diag, w []T) {
+func genericElim[T Float]() Elim[T] {
+	return Elim[T]{elimStepGeneric[T], elimUpdateGeneric[T], cheapestColumnGeneric[T], cheapestRoundingGeneric[T],
+		splitGeneric[T], blockStepGeneric[T], blockScoreGeneric[T]}
+}
+
+func elimStepGeneric[T Float](u []T, depth, t int, col, coef []T, inv, c T, diag, w []T) {
 	for i := 0; i < len(col); i += Tile {
 		var x [Tile]T
 		copy(x[:], col[i:i+Tile])
@@ -63,7 +79,7 @@ func elimStepGeneric[T float32 | float64](u []T, depth, t int, col, coef []T, in
 	}
 }
 
-func elimUpdateGeneric[T float32 | float64](dst, src, u []T, depth, t, tiles int) {
+func elimUpdateGeneric[T Float](dst, src, u []T, depth, t, tiles int) {
 	for i := range tiles * Tile {
 		row := [Tile]T(src[i*Tile:])
 		ui := u[i/Tile*depth*Tile+i%Tile:]
@@ -77,7 +93,7 @@ func elimUpdateGeneric[T float32 | float64](dst, src, u []T, depth, t, tiles int
 	}
 }
 
-func cheapestColumnGeneric[T float32 | float64](w, diag, pen []T) int {
+func cheapestColumnGeneric[T Float](w, diag, pen []T) int {
 	best, at := T(math.Inf(1)), -1
 	for i, v := range w {
 		if s := T(v*v)/diag[i] + pen[i]; s < best {
@@ -87,7 +103,7 @@ func cheapestColumnGeneric[T float32 | float64](w, diag, pen []T) int {
 	return at
 }
 
-func cheapestRoundingGeneric[T float32 | float64](w, diag, pen, scale, inv, lo, hi []T) (cheapest, farthest int, steps T) {
+func cheapestRoundingGeneric[T Float](w, diag, pen, scale, inv, lo, hi []T) (cheapest, farthest int, steps T) {
 	best, at := T(math.Inf(1)), -1
 	far, out := T(math.Inf(-1)), -1
 	for i, v := range w {
@@ -101,4 +117,71 @@ func cheapestRoundingGeneric[T float32 | float64](w, diag, pen, scale, inv, lo, 
 		}
 	}
 	return at, out, far
+}
+
+func splitGeneric[T Float](dst, src []T, c int) {
+	for b := range len(src) / c {
+		x, y := src[b*c:(b+1)*c], dst[b/Tile*c*Tile+b%Tile:]
+		for e, v := range x {
+			y[e*Tile] = v
+		}
+	}
+}
+
+func blockStepGeneric[T Float](d, u []T, c int) {
+	for ; len(u) > 0; u = u[c*Tile:] {
+		for e := range c {
+			x := (*[Tile]T)(u[e*Tile:])
+			for f := range e + 1 {
+				y, z := (*[Tile]T)(u[f*Tile:]), (*[Tile]T)(d)
+				for k, v := range x {
+					z[k] -= T(v * y[k])
+				}
+				d = d[Tile:]
+			}
+		}
+	}
+}
+
+func blockScoreGeneric[T Float](score, w, d, work []T, c int) {
+	l, y := work[:c*(c+1)/2*Tile], work[c*(c+1)/2*Tile:]
+	row := func(x []T, i int) *[Tile]T { return (*[Tile]T)(x[i*Tile:]) }
+	for ; len(w) > 0; w, d, score = w[c*Tile:], d[len(l):], score[Tile:] {
+		var sum [Tile]T
+		for e := range c {
+			le := e * (e + 1) / 2
+			for f := range e + 1 {
+				lf := f * (f + 1) / 2
+				x := *row(d, le+f)
+				for g := range f {
+					subtract(&x, row(l, le+g), row(l, lf+g))
+				}
+				for k := range x {
+					if f < e {
+						x[k] *= l[(lf+f)*Tile+k] // the diagonal of l holds reciprocals
+					} else {
+						x[k] = 1 / T(math.Sqrt(float64(x[k])))
+					}
+				}
+				*row(l, le+f) = x
+			}
+			z := *row(w, e)
+			for f := range e {
+				subtract(&z, row(l, le+f), row(y, f))
+			}
+			for k := range z {
+				z[k] *= l[(le+e)*Tile+k]
+				sum[k] += T(z[k] * z[k])
+			}
+			*row(y, e) = z
+		}
+		*row(score, 0) = sum
+	}
+}
+
+// subtract is x -= a b.
+func subtract[T Float](x, a, b *[Tile]T) {
+	for k := range x {
+		x[k] -= T(a[k] * b[k])
+	}
 }

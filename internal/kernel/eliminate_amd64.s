@@ -12,7 +12,15 @@ DATA elimLanes32<>+16(SB)/4, $0x00000004
 DATA elimLanes32<>+20(SB)/4, $0x00000005
 DATA elimLanes32<>+24(SB)/4, $0x00000006
 DATA elimLanes32<>+28(SB)/4, $0x00000007
-GLOBL elimLanes32<>(SB), RODATA|NOPTR, $32
+DATA elimLanes32<>+32(SB)/4, $0x00000008
+DATA elimLanes32<>+36(SB)/4, $0x00000009
+DATA elimLanes32<>+40(SB)/4, $0x0000000a
+DATA elimLanes32<>+44(SB)/4, $0x0000000b
+DATA elimLanes32<>+48(SB)/4, $0x0000000c
+DATA elimLanes32<>+52(SB)/4, $0x0000000d
+DATA elimLanes32<>+56(SB)/4, $0x0000000e
+DATA elimLanes32<>+60(SB)/4, $0x0000000f
+GLOBL elimLanes32<>(SB), RODATA|NOPTR, $64
 
 // func elimUpdate32AVX2(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
 // Requires: AVX, FMA3
@@ -64,8 +72,8 @@ stripa:
 	VBROADCASTSS 20(R9), Y14
 	VFNMADD231PS Y12, Y14, Y10
 	VFNMADD231PS Y13, Y14, Y11
-	ADDQ         $0x40, R9
-	ADDQ         $0x40, R10
+	ADDQ         $0x00000040, R9
+	ADDQ         $0x00000040, R10
 	DECQ         R11
 	JNZ          stripa
 	VMOVUPS      Y0, (AX)
@@ -112,8 +120,8 @@ stripb:
 	VBROADCASTSS 40(R9), Y12
 	VFNMADD231PS Y10, Y12, Y8
 	VFNMADD231PS Y11, Y12, Y9
-	ADDQ         $0x40, R9
-	ADDQ         $0x40, R10
+	ADDQ         $0x00000040, R9
+	ADDQ         $0x00000040, R10
 	DECQ         R11
 	JNZ          stripb
 	VMOVUPS      Y0, 384(AX)
@@ -158,8 +166,8 @@ stripc:
 	VBROADCASTSS 60(R9), Y12
 	VFNMADD231PS Y10, Y12, Y8
 	VFNMADD231PS Y11, Y12, Y9
-	ADDQ         $0x40, R9
-	ADDQ         $0x40, R10
+	ADDQ         $0x00000040, R9
+	ADDQ         $0x00000040, R10
 	DECQ         R11
 	JNZ          stripc
 	VMOVUPS      Y0, 704(AX)
@@ -207,34 +215,25 @@ groupe:
 	VMOVUPS 192(BX), Y8
 	VMOVUPS 224(BX), Y9
 	MOVQ    AX, R10
-	ADDQ    CX, AX
-	MOVQ    AX, R11
-	ADDQ    CX, AX
-	MOVQ    AX, R12
-	ADDQ    CX, AX
-	MOVQ    AX, R13
-	ADDQ    CX, AX
-	MOVQ    SI, R15
-	MOVQ    DX, R14
-	TESTQ   R14, R14
+	LEAQ    (CX)(CX*2), R11
+	MOVQ    SI, R13
+	MOVQ    DX, R12
+	TESTQ   R12, R12
 	JZ      sumEnde
 
 sume:
-	VBROADCASTSS (R15), Y10
+	VBROADCASTSS (R13), Y10
 	VFNMADD231PS (R10), Y10, Y2
 	VFNMADD231PS 32(R10), Y10, Y3
-	VFNMADD231PS (R11), Y10, Y4
-	VFNMADD231PS 32(R11), Y10, Y5
-	VFNMADD231PS (R12), Y10, Y6
-	VFNMADD231PS 32(R12), Y10, Y7
-	VFNMADD231PS (R13), Y10, Y8
-	VFNMADD231PS 32(R13), Y10, Y9
-	ADDQ         $0x40, R10
-	ADDQ         $0x40, R11
-	ADDQ         $0x40, R12
-	ADDQ         $0x40, R13
-	ADDQ         $0x04, R15
-	DECQ         R14
+	VFNMADD231PS (R10)(CX*1), Y10, Y4
+	VFNMADD231PS 32(R10)(CX*1), Y10, Y5
+	VFNMADD231PS (R10)(CX*2), Y10, Y6
+	VFNMADD231PS 32(R10)(CX*2), Y10, Y7
+	VFNMADD231PS (R10)(R11*1), Y10, Y8
+	VFNMADD231PS 32(R10)(R11*1), Y10, Y9
+	ADDQ         $0x00000040, R10
+	ADDQ         $0x04, R13
+	DECQ         R12
 	JNZ          sume
 
 sumEnde:
@@ -255,7 +254,7 @@ sumEnde:
 	VFNMADD231PS Y3, Y1, Y2
 	VMOVUPS      Y2, 32(R8)
 	VMULPS       Y0, Y4, Y4
-	VMOVUPS      Y4, (R11)
+	VMOVUPS      Y4, (R10)(CX*1)
 	VMOVUPS      64(DI), Y2
 	VFNMADD231PS Y4, Y4, Y2
 	VMOVUPS      Y2, 64(DI)
@@ -263,7 +262,7 @@ sumEnde:
 	VFNMADD231PS Y4, Y1, Y2
 	VMOVUPS      Y2, 64(R8)
 	VMULPS       Y0, Y5, Y5
-	VMOVUPS      Y5, 32(R11)
+	VMOVUPS      Y5, 32(R10)(CX*1)
 	VMOVUPS      96(DI), Y2
 	VFNMADD231PS Y5, Y5, Y2
 	VMOVUPS      Y2, 96(DI)
@@ -271,7 +270,7 @@ sumEnde:
 	VFNMADD231PS Y5, Y1, Y2
 	VMOVUPS      Y2, 96(R8)
 	VMULPS       Y0, Y6, Y6
-	VMOVUPS      Y6, (R12)
+	VMOVUPS      Y6, (R10)(CX*2)
 	VMOVUPS      128(DI), Y2
 	VFNMADD231PS Y6, Y6, Y2
 	VMOVUPS      Y2, 128(DI)
@@ -279,7 +278,7 @@ sumEnde:
 	VFNMADD231PS Y6, Y1, Y2
 	VMOVUPS      Y2, 128(R8)
 	VMULPS       Y0, Y7, Y7
-	VMOVUPS      Y7, 32(R12)
+	VMOVUPS      Y7, 32(R10)(CX*2)
 	VMOVUPS      160(DI), Y2
 	VFNMADD231PS Y7, Y7, Y2
 	VMOVUPS      Y2, 160(DI)
@@ -287,7 +286,7 @@ sumEnde:
 	VFNMADD231PS Y7, Y1, Y2
 	VMOVUPS      Y2, 160(R8)
 	VMULPS       Y0, Y8, Y8
-	VMOVUPS      Y8, (R13)
+	VMOVUPS      Y8, (R10)(R11*1)
 	VMOVUPS      192(DI), Y2
 	VFNMADD231PS Y8, Y8, Y2
 	VMOVUPS      Y2, 192(DI)
@@ -295,7 +294,7 @@ sumEnde:
 	VFNMADD231PS Y8, Y1, Y2
 	VMOVUPS      Y2, 192(R8)
 	VMULPS       Y0, Y9, Y9
-	VMOVUPS      Y9, 32(R13)
+	VMOVUPS      Y9, 32(R10)(R11*1)
 	VMOVUPS      224(DI), Y2
 	VFNMADD231PS Y9, Y9, Y2
 	VMOVUPS      Y2, 224(DI)
@@ -305,17 +304,88 @@ sumEnde:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000100, DI
 	ADDQ         $0x00000100, R8
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
 	SUBQ         $0x04, R9
 	JMP          groupe
 
 ende:
+groupc:
+	CMPQ    R9, $0x02
+	JL      endc
+	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
+	VMOVUPS 64(BX), Y4
+	VMOVUPS 96(BX), Y5
+	MOVQ    AX, R10
+	LEAQ    (CX)(CX*2), R11
+	MOVQ    SI, R12
+	MOVQ    DX, R11
+	TESTQ   R11, R11
+	JZ      sumEndc
+
+sumc:
+	VBROADCASTSS (R12), Y6
+	VFNMADD231PS (R10), Y6, Y2
+	VFNMADD231PS 32(R10), Y6, Y3
+	VFNMADD231PS (R10)(CX*1), Y6, Y4
+	VFNMADD231PS 32(R10)(CX*1), Y6, Y5
+	ADDQ         $0x00000040, R10
+	ADDQ         $0x04, R12
+	DECQ         R11
+	JNZ          sumc
+
+sumEndc:
+	VMULPS       Y0, Y2, Y2
+	VMOVUPS      Y2, (R10)
+	VMOVUPS      (DI), Y6
+	VFNMADD231PS Y2, Y2, Y6
+	VMOVUPS      Y6, (DI)
+	VMOVUPS      (R8), Y6
+	VFNMADD231PS Y2, Y1, Y6
+	VMOVUPS      Y6, (R8)
+	VMULPS       Y0, Y3, Y3
+	VMOVUPS      Y3, 32(R10)
+	VMOVUPS      32(DI), Y2
+	VFNMADD231PS Y3, Y3, Y2
+	VMOVUPS      Y2, 32(DI)
+	VMOVUPS      32(R8), Y2
+	VFNMADD231PS Y3, Y1, Y2
+	VMOVUPS      Y2, 32(R8)
+	VMULPS       Y0, Y4, Y4
+	VMOVUPS      Y4, (R10)(CX*1)
+	VMOVUPS      64(DI), Y2
+	VFNMADD231PS Y4, Y4, Y2
+	VMOVUPS      Y2, 64(DI)
+	VMOVUPS      64(R8), Y2
+	VFNMADD231PS Y4, Y1, Y2
+	VMOVUPS      Y2, 64(R8)
+	VMULPS       Y0, Y5, Y5
+	VMOVUPS      Y5, 32(R10)(CX*1)
+	VMOVUPS      96(DI), Y2
+	VFNMADD231PS Y5, Y5, Y2
+	VMOVUPS      Y2, 96(DI)
+	VMOVUPS      96(R8), Y2
+	VFNMADD231PS Y5, Y1, Y2
+	VMOVUPS      Y2, 96(R8)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, R8
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	SUBQ         $0x02, R9
+	JMP          groupc
+
+endc:
 groupb:
 	CMPQ    R9, $0x01
 	JL      endb
 	VMOVUPS (BX), Y2
 	VMOVUPS 32(BX), Y3
 	MOVQ    AX, R10
-	ADDQ    CX, AX
+	LEAQ    (CX)(CX*2), R11
 	MOVQ    SI, R12
 	MOVQ    DX, R11
 	TESTQ   R11, R11
@@ -325,7 +395,7 @@ sumb:
 	VBROADCASTSS (R12), Y4
 	VFNMADD231PS (R10), Y4, Y2
 	VFNMADD231PS 32(R10), Y4, Y3
-	ADDQ         $0x40, R10
+	ADDQ         $0x00000040, R10
 	ADDQ         $0x04, R12
 	DECQ         R11
 	JNZ          sumb
@@ -350,6 +420,7 @@ sumEndb:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, DI
 	ADDQ         $0x00000040, R8
+	ADDQ         CX, AX
 	SUBQ         $0x01, R9
 	JMP          groupb
 
@@ -367,29 +438,52 @@ TEXT ·cheapestColumn32AVX2(SB), NOSPLIT, $0-48
 	MOVL         $0x00000008, SI
 	VMOVD        SI, X0
 	VPBROADCASTD X0, Y1
-	VMOVDQU      elimLanes32<>+0(SB), Y0
+	VMOVUPS      elimLanes32<>+0(SB), Y0
 	MOVL         $0x7f800000, SI
 	VMOVD        SI, X2
 	VPBROADCASTD X2, Y2
-	VPCMPEQD     Y3, Y3, Y3
+	MOVL         $0xffffffff, SI
+	VMOVD        SI, X3
+	VPBROADCASTD X3, Y3
 	XORQ         SI, SI
 
 loop:
-	VMOVUPS   (AX)(SI*4), Y4
-	VMULPS    Y4, Y4, Y4
-	VDIVPS    (CX)(SI*4), Y4, Y4
-	VADDPS    (DX)(SI*4), Y4, Y4
-	VCMPPS    $0x11, Y2, Y4, Y5
-	VBLENDVPS Y5, Y4, Y2, Y2
-	VBLENDVPS Y5, Y0, Y3, Y3
-	VPADDD    Y1, Y0, Y0
-	ADDQ      $0x08, SI
-	CMPQ      SI, BX
-	JL        loop
-	MOVQ      score+32(FP), AX
-	VMOVUPS   Y2, (AX)
-	MOVQ      at+40(FP), AX
-	VMOVUPS   Y3, (AX)
+	VMOVUPS      (AX)(SI*4), Y4
+	VMULPS       Y4, Y4, Y4
+	VDIVPS       (CX)(SI*4), Y4, Y4
+	VADDPS       (DX)(SI*4), Y4, Y4
+	VCMPPS       $0x11, Y2, Y4, Y5
+	VBLENDVPS    Y5, Y4, Y2, Y2
+	VBLENDVPS    Y5, Y0, Y3, Y3
+	VPADDD       Y1, Y0, Y0
+	ADDQ         $0x08, SI
+	CMPQ         SI, BX
+	JL           loop
+	MOVL         $0x7fffffff, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y1
+	VMOVAPS      Y2, Y0
+	VPERM2F128   $0x01, Y0, Y0, Y4
+	VMINPS       Y4, Y0, Y0
+	VSHUFPS      $0x4e, Y0, Y0, Y4
+	VMINPS       Y4, Y0, Y0
+	VSHUFPS      $0xb1, Y0, Y0, Y4
+	VMINPS       Y4, Y0, Y0
+	VCMPPS       $0x00, Y0, Y2, Y4
+	VBLENDVPS    Y4, Y2, Y2, Y2
+	VBLENDVPS    Y4, Y3, Y1, Y1
+	VPERM2F128   $0x01, Y1, Y1, Y2
+	VPMINSD      Y2, Y1, Y1
+	VSHUFPS      $0x4e, Y1, Y1, Y2
+	VPMINSD      Y2, Y1, Y1
+	VSHUFPS      $0xb1, Y1, Y1, Y2
+	VPMINSD      Y2, Y1, Y1
+	VMOVAPS      Y0, Y2
+	VMOVAPS      Y1, Y3
+	MOVQ         score+32(FP), AX
+	VMOVUPS      Y2, (AX)
+	MOVQ         at+40(FP), AX
+	VMOVUPS      Y3, (AX)
 	VZEROUPPER
 	RET
 
@@ -407,54 +501,939 @@ TEXT ·cheapestRounding32AVX2(SB), NOSPLIT, $0-96
 	MOVL         $0x00000008, R10
 	VMOVD        R10, X0
 	VPBROADCASTD X0, Y1
-	VMOVDQU      elimLanes32<>+0(SB), Y0
+	VMOVUPS      elimLanes32<>+0(SB), Y0
 	MOVL         $0x7f800000, R10
 	VMOVD        R10, X2
 	VPBROADCASTD X2, Y2
-	VPCMPEQD     Y3, Y3, Y3
+	MOVL         $0xffffffff, R10
+	VMOVD        R10, X3
+	VPBROADCASTD X3, Y3
 	MOVL         $0xff800000, R10
 	VMOVD        R10, X4
 	VPBROADCASTD X4, Y4
-	VPCMPEQD     Y5, Y5, Y5
+	MOVL         $0xffffffff, R10
+	VMOVD        R10, X5
+	VPBROADCASTD X5, Y5
 	MOVL         $0x7fffffff, R10
 	VMOVD        R10, X6
 	VPBROADCASTD X6, Y6
 	XORQ         R10, R10
 
 loop:
-	VMOVUPS   (AX)(R10*4), Y7
-	VMOVUPS   (SI)(R10*4), Y8
-	VMOVUPS   (DX)(R10*4), Y10
-	VMULPS    Y8, Y7, Y9
-	VROUNDPS  $0x00, Y9, Y9
-	VMAXPS    (DI)(R10*4), Y9, Y9
-	VMINPS    (R8)(R10*4), Y9, Y9
-	VMULPS    (BX)(R10*4), Y9, Y9
-	VSUBPS    Y9, Y7, Y7
-	VMULPS    Y7, Y7, Y9
-	VDIVPS    (CX)(R10*4), Y9, Y9
-	VADDPS    Y10, Y9, Y9
-	VCMPPS    $0x11, Y2, Y9, Y11
-	VBLENDVPS Y11, Y9, Y2, Y2
-	VBLENDVPS Y11, Y0, Y3, Y3
-	VANDPS    Y6, Y7, Y7
-	VMULPS    Y8, Y7, Y7
-	VSUBPS    Y10, Y7, Y7
-	VCMPPS    $0x1e, Y4, Y7, Y8
-	VBLENDVPS Y8, Y7, Y4, Y4
-	VBLENDVPS Y8, Y0, Y5, Y5
-	VPADDD    Y1, Y0, Y0
-	ADDQ      $0x08, R10
-	CMPQ      R10, R9
-	JL        loop
-	MOVQ      score+64(FP), AX
-	VMOVUPS   Y2, (AX)
-	MOVQ      at+72(FP), AX
-	VMOVUPS   Y3, (AX)
-	MOVQ      steps+80(FP), AX
-	VMOVUPS   Y4, (AX)
-	MOVQ      far+88(FP), AX
-	VMOVUPS   Y5, (AX)
+	VMOVUPS      (AX)(R10*4), Y7
+	VMOVUPS      (SI)(R10*4), Y8
+	VMOVUPS      (DX)(R10*4), Y10
+	VMULPS       Y8, Y7, Y9
+	VROUNDPS     $0x00, Y9, Y9
+	VMAXPS       (DI)(R10*4), Y9, Y9
+	VMINPS       (R8)(R10*4), Y9, Y9
+	VMULPS       (BX)(R10*4), Y9, Y9
+	VSUBPS       Y9, Y7, Y7
+	VMULPS       Y7, Y7, Y9
+	VDIVPS       (CX)(R10*4), Y9, Y9
+	VADDPS       Y10, Y9, Y9
+	VCMPPS       $0x11, Y2, Y9, Y11
+	VBLENDVPS    Y11, Y9, Y2, Y2
+	VBLENDVPS    Y11, Y0, Y3, Y3
+	VANDPS       Y6, Y7, Y7
+	VMULPS       Y8, Y7, Y7
+	VSUBPS       Y10, Y7, Y7
+	VCMPPS       $0x1e, Y4, Y7, Y8
+	VBLENDVPS    Y8, Y7, Y4, Y4
+	VBLENDVPS    Y8, Y0, Y5, Y5
+	VPADDD       Y1, Y0, Y0
+	ADDQ         $0x08, R10
+	CMPQ         R10, R9
+	JL           loop
+	MOVL         $0x7fffffff, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y1
+	VMOVAPS      Y2, Y0
+	VPERM2F128   $0x01, Y0, Y0, Y6
+	VMINPS       Y6, Y0, Y0
+	VSHUFPS      $0x4e, Y0, Y0, Y6
+	VMINPS       Y6, Y0, Y0
+	VSHUFPS      $0xb1, Y0, Y0, Y6
+	VMINPS       Y6, Y0, Y0
+	VCMPPS       $0x00, Y0, Y2, Y6
+	VBLENDVPS    Y6, Y2, Y2, Y2
+	VBLENDVPS    Y6, Y3, Y1, Y1
+	VPERM2F128   $0x01, Y1, Y1, Y2
+	VPMINSD      Y2, Y1, Y1
+	VSHUFPS      $0x4e, Y1, Y1, Y2
+	VPMINSD      Y2, Y1, Y1
+	VSHUFPS      $0xb1, Y1, Y1, Y2
+	VPMINSD      Y2, Y1, Y1
+	VMOVAPS      Y0, Y2
+	VMOVAPS      Y1, Y3
+	MOVQ         score+64(FP), AX
+	VMOVUPS      Y2, (AX)
+	MOVQ         at+72(FP), AX
+	VMOVUPS      Y3, (AX)
+	MOVL         $0x7fffffff, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Y1
+	VMOVAPS      Y4, Y0
+	VPERM2F128   $0x01, Y0, Y0, Y2
+	VMAXPS       Y2, Y0, Y0
+	VSHUFPS      $0x4e, Y0, Y0, Y2
+	VMAXPS       Y2, Y0, Y0
+	VSHUFPS      $0xb1, Y0, Y0, Y2
+	VMAXPS       Y2, Y0, Y0
+	VCMPPS       $0x00, Y0, Y4, Y2
+	VBLENDVPS    Y2, Y4, Y4, Y4
+	VBLENDVPS    Y2, Y5, Y1, Y1
+	VPERM2F128   $0x01, Y1, Y1, Y2
+	VPMINSD      Y2, Y1, Y1
+	VSHUFPS      $0x4e, Y1, Y1, Y2
+	VPMINSD      Y2, Y1, Y1
+	VSHUFPS      $0xb1, Y1, Y1, Y2
+	VPMINSD      Y2, Y1, Y1
+	VMOVAPS      Y0, Y4
+	VMOVAPS      Y1, Y5
+	MOVQ         steps+80(FP), AX
+	VMOVUPS      Y4, (AX)
+	MOVQ         far+88(FP), AX
+	VMOVUPS      Y5, (AX)
+	VZEROUPPER
+	RET
+
+// func blockStep32AVX2(d *float32, u *float32, c int, groups int)
+// Requires: AVX, FMA3
+TEXT ·blockStep32AVX2(SB), NOSPLIT, $0-32
+	MOVQ  d+0(FP), AX
+	MOVQ  u+8(FP), CX
+	MOVQ  c+16(FP), DX
+	MOVQ  groups+24(FP), BX
+	MOVQ  BX, R8
+	TESTQ R8, R8
+	JZ    groupEnd
+
+group:
+	MOVQ $0x00000001, BX
+	MOVQ CX, SI
+
+row:
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	MOVQ    CX, DI
+	MOVQ    BX, R9
+	TESTQ   R9, R9
+	JZ      entryEnd
+
+entry:
+	VMOVUPS      (AX), Y2
+	VFNMADD231PS (DI), Y0, Y2
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      32(AX), Y2
+	VFNMADD231PS 32(DI), Y1, Y2
+	VMOVUPS      Y2, 32(AX)
+	ADDQ         $0x00000040, AX
+	ADDQ         $0x00000040, DI
+	DECQ         R9
+	JNZ          entry
+
+entryEnd:
+	ADDQ $0x00000040, SI
+	INCQ BX
+	CMPQ BX, DX
+	JLE  row
+	MOVQ SI, CX
+	DECQ R8
+	JNZ  group
+
+groupEnd:
+	VZEROUPPER
+	RET
+
+// func blockScore32AVX2(score *float32, w *float32, d *float32, work *float32, c int, groups int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·blockScore32AVX2(SB), NOSPLIT, $0-48
+	MOVQ         score+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVQ         d+16(FP), DX
+	MOVQ         work+24(FP), BX
+	MOVQ         c+32(FP), SI
+	MOVQ         groups+40(FP), DI
+	MOVQ         SI, R8
+	INCQ         R8
+	IMULQ        SI, R8
+	SHLQ         $0x05, R8
+	ADDQ         BX, R8
+	MOVL         $0x3f800000, R9
+	VMOVD        R9, X0
+	VPBROADCASTD X0, Y0
+	MOVQ         DI, R13
+	TESTQ        R13, R13
+	JZ           groupEnd
+
+group:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	XORQ   DI, DI
+	MOVQ   BX, R9
+
+row:
+	MOVQ BX, R10
+	MOVQ R8, R12
+	XORQ R14, R14
+
+column:
+	VMOVUPS (DX), Y3
+	VMOVUPS 32(DX), Y4
+	ADDQ    $0x00000040, DX
+	MOVQ    R9, R11
+	MOVQ    R14, R15
+	TESTQ   R15, R15
+	JZ      productEnd
+
+product:
+	VMOVUPS      (R11), Y5
+	VFNMADD231PS (R10), Y5, Y3
+	VMOVUPS      32(R11), Y5
+	VFNMADD231PS 32(R10), Y5, Y4
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x00000040, R10
+	DECQ         R15
+	JNZ          product
+
+productEnd:
+	CMPQ    R14, DI
+	JE      diagonal
+	VMULPS  (R10), Y3, Y3
+	VMOVUPS Y3, (R11)
+	VMULPS  32(R10), Y4, Y4
+	VMOVUPS Y4, 32(R11)
+	ADDQ    $0x00000040, R10
+	INCQ    R14
+	JMP     column
+
+diagonal:
+	VSQRTPS Y3, Y3
+	VDIVPS  Y3, Y0, Y3
+	VMOVUPS Y3, (R11)
+	VSQRTPS Y4, Y4
+	VDIVPS  Y4, Y0, Y4
+	VMOVUPS Y4, 32(R11)
+	VMOVUPS (CX), Y6
+	VMOVUPS 32(CX), Y7
+	ADDQ    $0x00000040, CX
+	MOVQ    DI, R10
+	TESTQ   R10, R10
+	JZ      solveEnd
+
+solve:
+	VMOVUPS      (R9), Y5
+	VFNMADD231PS (R12), Y5, Y6
+	VMOVUPS      32(R9), Y5
+	VFNMADD231PS 32(R12), Y5, Y7
+	ADDQ         $0x00000040, R9
+	ADDQ         $0x00000040, R12
+	DECQ         R10
+	JNZ          solve
+
+solveEnd:
+	ADDQ    $0x00000040, R9
+	VMULPS  Y3, Y6, Y6
+	VMOVUPS Y6, (R12)
+	VMULPS  Y6, Y6, Y6
+	VADDPS  Y6, Y1, Y1
+	VMULPS  Y4, Y7, Y7
+	VMOVUPS Y7, 32(R12)
+	VMULPS  Y7, Y7, Y7
+	VADDPS  Y7, Y2, Y2
+	INCQ    DI
+	CMPQ    DI, SI
+	JL      row
+	VMOVUPS Y1, (AX)
+	VMOVUPS Y2, 32(AX)
+	ADDQ    $0x00000040, AX
+	DECQ    R13
+	JNZ     group
+
+groupEnd:
+	VZEROUPPER
+	RET
+
+// func elimUpdate32AVX512(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
+// Requires: AVX, AVX512F
+TEXT ·elimUpdate32AVX512(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ u+16(FP), DX
+	MOVQ depth+24(FP), BX
+	MOVQ t+32(FP), SI
+	MOVQ tiles+40(FP), DI
+	SHLQ $0x06, BX
+	MOVQ DX, R8
+
+tile:
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	VMOVUPS 128(CX), Z2
+	VMOVUPS 192(CX), Z3
+	VMOVUPS 256(CX), Z4
+	VMOVUPS 320(CX), Z5
+	VMOVUPS 384(CX), Z6
+	VMOVUPS 448(CX), Z7
+	VMOVUPS 512(CX), Z8
+	VMOVUPS 576(CX), Z9
+	VMOVUPS 640(CX), Z10
+	VMOVUPS 704(CX), Z11
+	VMOVUPS 768(CX), Z12
+	VMOVUPS 832(CX), Z13
+	VMOVUPS 896(CX), Z14
+	VMOVUPS 960(CX), Z15
+	MOVQ    R8, R9
+	MOVQ    DX, R10
+	MOVQ    SI, R11
+
+stripa:
+	VMOVUPS           (R10), Z16
+	VFNMADD231PS.BCST (R9), Z16, Z0
+	VFNMADD231PS.BCST 4(R9), Z16, Z1
+	VFNMADD231PS.BCST 8(R9), Z16, Z2
+	VFNMADD231PS.BCST 12(R9), Z16, Z3
+	VFNMADD231PS.BCST 16(R9), Z16, Z4
+	VFNMADD231PS.BCST 20(R9), Z16, Z5
+	VFNMADD231PS.BCST 24(R9), Z16, Z6
+	VFNMADD231PS.BCST 28(R9), Z16, Z7
+	VFNMADD231PS.BCST 32(R9), Z16, Z8
+	VFNMADD231PS.BCST 36(R9), Z16, Z9
+	VFNMADD231PS.BCST 40(R9), Z16, Z10
+	VFNMADD231PS.BCST 44(R9), Z16, Z11
+	VFNMADD231PS.BCST 48(R9), Z16, Z12
+	VFNMADD231PS.BCST 52(R9), Z16, Z13
+	VFNMADD231PS.BCST 56(R9), Z16, Z14
+	VFNMADD231PS.BCST 60(R9), Z16, Z15
+	ADDQ              $0x00000040, R9
+	ADDQ              $0x00000040, R10
+	DECQ              R11
+	JNZ               stripa
+	VMOVUPS           Z0, (AX)
+	VMOVUPS           Z1, 64(AX)
+	VMOVUPS           Z2, 128(AX)
+	VMOVUPS           Z3, 192(AX)
+	VMOVUPS           Z4, 256(AX)
+	VMOVUPS           Z5, 320(AX)
+	VMOVUPS           Z6, 384(AX)
+	VMOVUPS           Z7, 448(AX)
+	VMOVUPS           Z8, 512(AX)
+	VMOVUPS           Z9, 576(AX)
+	VMOVUPS           Z10, 640(AX)
+	VMOVUPS           Z11, 704(AX)
+	VMOVUPS           Z12, 768(AX)
+	VMOVUPS           Z13, 832(AX)
+	VMOVUPS           Z14, 896(AX)
+	VMOVUPS           Z15, 960(AX)
+	ADDQ              BX, R8
+	ADDQ              $0x00000400, CX
+	ADDQ              $0x00000400, AX
+	DECQ              DI
+	JNZ               tile
+	VZEROUPPER
+	RET
+
+// func elimStep32AVX512(u *float32, depth int, t int, col *float32, coef *float32, inv float32, c float32, diag *float32, w *float32, tiles int)
+// Requires: AVX, AVX512F
+TEXT ·elimStep32AVX512(SB), NOSPLIT, $0-72
+	MOVQ         u+0(FP), AX
+	MOVQ         depth+8(FP), CX
+	MOVQ         t+16(FP), DX
+	MOVQ         col+24(FP), BX
+	MOVQ         coef+32(FP), SI
+	MOVQ         diag+48(FP), DI
+	MOVQ         w+56(FP), R8
+	MOVQ         tiles+64(FP), R9
+	VBROADCASTSS inv+40(FP), Z0
+	VBROADCASTSS c+44(FP), Z1
+	SHLQ         $0x06, CX
+
+groupi:
+	CMPQ    R9, $0x08
+	JL      endi
+	VMOVUPS (BX), Z2
+	VMOVUPS 64(BX), Z3
+	VMOVUPS 128(BX), Z4
+	VMOVUPS 192(BX), Z5
+	VMOVUPS 256(BX), Z6
+	VMOVUPS 320(BX), Z7
+	VMOVUPS 384(BX), Z8
+	VMOVUPS 448(BX), Z9
+	MOVQ    AX, R10
+	LEAQ    (CX)(CX*2), R11
+	LEAQ    (AX)(CX*4), R12
+	MOVQ    SI, R14
+	MOVQ    DX, R13
+	TESTQ   R13, R13
+	JZ      sumEndi
+
+sumi:
+	VBROADCASTSS (R14), Z10
+	VFNMADD231PS (R10), Z10, Z2
+	VFNMADD231PS (R10)(CX*1), Z10, Z3
+	VFNMADD231PS (R10)(CX*2), Z10, Z4
+	VFNMADD231PS (R10)(R11*1), Z10, Z5
+	VFNMADD231PS (R12), Z10, Z6
+	VFNMADD231PS (R12)(CX*1), Z10, Z7
+	VFNMADD231PS (R12)(CX*2), Z10, Z8
+	VFNMADD231PS (R12)(R11*1), Z10, Z9
+	ADDQ         $0x00000040, R10
+	ADDQ         $0x00000040, R12
+	ADDQ         $0x04, R14
+	DECQ         R13
+	JNZ          sumi
+
+sumEndi:
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      Z2, (R10)
+	VMOVUPS      (DI), Z10
+	VFNMADD231PS Z2, Z2, Z10
+	VMOVUPS      Z10, (DI)
+	VMOVUPS      (R8), Z10
+	VFNMADD231PS Z2, Z1, Z10
+	VMOVUPS      Z10, (R8)
+	VMULPS       Z0, Z3, Z3
+	VMOVUPS      Z3, (R10)(CX*1)
+	VMOVUPS      64(DI), Z2
+	VFNMADD231PS Z3, Z3, Z2
+	VMOVUPS      Z2, 64(DI)
+	VMOVUPS      64(R8), Z2
+	VFNMADD231PS Z3, Z1, Z2
+	VMOVUPS      Z2, 64(R8)
+	VMULPS       Z0, Z4, Z4
+	VMOVUPS      Z4, (R10)(CX*2)
+	VMOVUPS      128(DI), Z2
+	VFNMADD231PS Z4, Z4, Z2
+	VMOVUPS      Z2, 128(DI)
+	VMOVUPS      128(R8), Z2
+	VFNMADD231PS Z4, Z1, Z2
+	VMOVUPS      Z2, 128(R8)
+	VMULPS       Z0, Z5, Z5
+	VMOVUPS      Z5, (R10)(R11*1)
+	VMOVUPS      192(DI), Z2
+	VFNMADD231PS Z5, Z5, Z2
+	VMOVUPS      Z2, 192(DI)
+	VMOVUPS      192(R8), Z2
+	VFNMADD231PS Z5, Z1, Z2
+	VMOVUPS      Z2, 192(R8)
+	VMULPS       Z0, Z6, Z6
+	VMOVUPS      Z6, (R12)
+	VMOVUPS      256(DI), Z2
+	VFNMADD231PS Z6, Z6, Z2
+	VMOVUPS      Z2, 256(DI)
+	VMOVUPS      256(R8), Z2
+	VFNMADD231PS Z6, Z1, Z2
+	VMOVUPS      Z2, 256(R8)
+	VMULPS       Z0, Z7, Z7
+	VMOVUPS      Z7, (R12)(CX*1)
+	VMOVUPS      320(DI), Z2
+	VFNMADD231PS Z7, Z7, Z2
+	VMOVUPS      Z2, 320(DI)
+	VMOVUPS      320(R8), Z2
+	VFNMADD231PS Z7, Z1, Z2
+	VMOVUPS      Z2, 320(R8)
+	VMULPS       Z0, Z8, Z8
+	VMOVUPS      Z8, (R12)(CX*2)
+	VMOVUPS      384(DI), Z2
+	VFNMADD231PS Z8, Z8, Z2
+	VMOVUPS      Z2, 384(DI)
+	VMOVUPS      384(R8), Z2
+	VFNMADD231PS Z8, Z1, Z2
+	VMOVUPS      Z2, 384(R8)
+	VMULPS       Z0, Z9, Z9
+	VMOVUPS      Z9, (R12)(R11*1)
+	VMOVUPS      448(DI), Z2
+	VFNMADD231PS Z9, Z9, Z2
+	VMOVUPS      Z2, 448(DI)
+	VMOVUPS      448(R8), Z2
+	VFNMADD231PS Z9, Z1, Z2
+	VMOVUPS      Z2, 448(R8)
+	ADDQ         $0x00000200, BX
+	ADDQ         $0x00000200, DI
+	ADDQ         $0x00000200, R8
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	SUBQ         $0x08, R9
+	JMP          groupi
+
+endi:
+groupe:
+	CMPQ    R9, $0x04
+	JL      ende
+	VMOVUPS (BX), Z2
+	VMOVUPS 64(BX), Z3
+	VMOVUPS 128(BX), Z4
+	VMOVUPS 192(BX), Z5
+	MOVQ    AX, R10
+	LEAQ    (CX)(CX*2), R11
+	MOVQ    SI, R13
+	MOVQ    DX, R12
+	TESTQ   R12, R12
+	JZ      sumEnde
+
+sume:
+	VBROADCASTSS (R13), Z6
+	VFNMADD231PS (R10), Z6, Z2
+	VFNMADD231PS (R10)(CX*1), Z6, Z3
+	VFNMADD231PS (R10)(CX*2), Z6, Z4
+	VFNMADD231PS (R10)(R11*1), Z6, Z5
+	ADDQ         $0x00000040, R10
+	ADDQ         $0x04, R13
+	DECQ         R12
+	JNZ          sume
+
+sumEnde:
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      Z2, (R10)
+	VMOVUPS      (DI), Z6
+	VFNMADD231PS Z2, Z2, Z6
+	VMOVUPS      Z6, (DI)
+	VMOVUPS      (R8), Z6
+	VFNMADD231PS Z2, Z1, Z6
+	VMOVUPS      Z6, (R8)
+	VMULPS       Z0, Z3, Z3
+	VMOVUPS      Z3, (R10)(CX*1)
+	VMOVUPS      64(DI), Z2
+	VFNMADD231PS Z3, Z3, Z2
+	VMOVUPS      Z2, 64(DI)
+	VMOVUPS      64(R8), Z2
+	VFNMADD231PS Z3, Z1, Z2
+	VMOVUPS      Z2, 64(R8)
+	VMULPS       Z0, Z4, Z4
+	VMOVUPS      Z4, (R10)(CX*2)
+	VMOVUPS      128(DI), Z2
+	VFNMADD231PS Z4, Z4, Z2
+	VMOVUPS      Z2, 128(DI)
+	VMOVUPS      128(R8), Z2
+	VFNMADD231PS Z4, Z1, Z2
+	VMOVUPS      Z2, 128(R8)
+	VMULPS       Z0, Z5, Z5
+	VMOVUPS      Z5, (R10)(R11*1)
+	VMOVUPS      192(DI), Z2
+	VFNMADD231PS Z5, Z5, Z2
+	VMOVUPS      Z2, 192(DI)
+	VMOVUPS      192(R8), Z2
+	VFNMADD231PS Z5, Z1, Z2
+	VMOVUPS      Z2, 192(R8)
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000100, DI
+	ADDQ         $0x00000100, R8
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	SUBQ         $0x04, R9
+	JMP          groupe
+
+ende:
+groupc:
+	CMPQ    R9, $0x02
+	JL      endc
+	VMOVUPS (BX), Z2
+	VMOVUPS 64(BX), Z3
+	MOVQ    AX, R10
+	LEAQ    (CX)(CX*2), R11
+	MOVQ    SI, R12
+	MOVQ    DX, R11
+	TESTQ   R11, R11
+	JZ      sumEndc
+
+sumc:
+	VBROADCASTSS (R12), Z4
+	VFNMADD231PS (R10), Z4, Z2
+	VFNMADD231PS (R10)(CX*1), Z4, Z3
+	ADDQ         $0x00000040, R10
+	ADDQ         $0x04, R12
+	DECQ         R11
+	JNZ          sumc
+
+sumEndc:
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      Z2, (R10)
+	VMOVUPS      (DI), Z4
+	VFNMADD231PS Z2, Z2, Z4
+	VMOVUPS      Z4, (DI)
+	VMOVUPS      (R8), Z4
+	VFNMADD231PS Z2, Z1, Z4
+	VMOVUPS      Z4, (R8)
+	VMULPS       Z0, Z3, Z3
+	VMOVUPS      Z3, (R10)(CX*1)
+	VMOVUPS      64(DI), Z2
+	VFNMADD231PS Z3, Z3, Z2
+	VMOVUPS      Z2, 64(DI)
+	VMOVUPS      64(R8), Z2
+	VFNMADD231PS Z3, Z1, Z2
+	VMOVUPS      Z2, 64(R8)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, R8
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	SUBQ         $0x02, R9
+	JMP          groupc
+
+endc:
+groupb:
+	CMPQ    R9, $0x01
+	JL      endb
+	VMOVUPS (BX), Z2
+	MOVQ    AX, R10
+	LEAQ    (CX)(CX*2), R11
+	MOVQ    SI, R12
+	MOVQ    DX, R11
+	TESTQ   R11, R11
+	JZ      sumEndb
+
+sumb:
+	VBROADCASTSS (R12), Z3
+	VFNMADD231PS (R10), Z3, Z2
+	ADDQ         $0x00000040, R10
+	ADDQ         $0x04, R12
+	DECQ         R11
+	JNZ          sumb
+
+sumEndb:
+	VMULPS       Z0, Z2, Z2
+	VMOVUPS      Z2, (R10)
+	VMOVUPS      (DI), Z3
+	VFNMADD231PS Z2, Z2, Z3
+	VMOVUPS      Z3, (DI)
+	VMOVUPS      (R8), Z3
+	VFNMADD231PS Z2, Z1, Z3
+	VMOVUPS      Z3, (R8)
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x00000040, DI
+	ADDQ         $0x00000040, R8
+	ADDQ         CX, AX
+	SUBQ         $0x01, R9
+	JMP          groupb
+
+endb:
+	VZEROUPPER
+	RET
+
+// func cheapestColumn32AVX512(w *float32, diag *float32, pen *float32, n int, score *[16]float32, at *[16]int32)
+// Requires: AVX, AVX512F
+TEXT ·cheapestColumn32AVX512(SB), NOSPLIT, $0-48
+	MOVQ         w+0(FP), AX
+	MOVQ         diag+8(FP), CX
+	MOVQ         pen+16(FP), DX
+	MOVQ         n+24(FP), BX
+	MOVL         $0x00000010, SI
+	VMOVD        SI, X0
+	VPBROADCASTD X0, Z1
+	VMOVUPS      elimLanes32<>+0(SB), Z0
+	MOVL         $0x7f800000, SI
+	VMOVD        SI, X2
+	VPBROADCASTD X2, Z2
+	MOVL         $0xffffffff, SI
+	VMOVD        SI, X3
+	VPBROADCASTD X3, Z3
+	XORQ         SI, SI
+
+loop:
+	VMOVUPS      (AX)(SI*4), Z4
+	VMULPS       Z4, Z4, Z4
+	VDIVPS       (CX)(SI*4), Z4, Z4
+	VADDPS       (DX)(SI*4), Z4, Z4
+	VCMPPS       $0x11, Z2, Z4, K1
+	VMOVAPS      Z4, K1, Z2
+	VMOVDQA32    Z0, K1, Z3
+	VPADDD       Z1, Z0, Z0
+	ADDQ         $0x10, SI
+	CMPQ         SI, BX
+	JL           loop
+	MOVL         $0x7fffffff, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Z1
+	VMOVAPS      Z2, Z0
+	VSHUFF32X4   $0x4e, Z0, Z0, Z4
+	VMINPS       Z4, Z0, Z0
+	VSHUFF32X4   $0xb1, Z0, Z0, Z4
+	VMINPS       Z4, Z0, Z0
+	VSHUFPS      $0x4e, Z0, Z0, Z4
+	VMINPS       Z4, Z0, Z0
+	VSHUFPS      $0xb1, Z0, Z0, Z4
+	VMINPS       Z4, Z0, Z0
+	VCMPPS       $0x00, Z0, Z2, K1
+	VMOVAPS      Z2, K1, Z2
+	VMOVDQA32    Z3, K1, Z1
+	VSHUFF32X4   $0x4e, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFF32X4   $0xb1, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFPS      $0x4e, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFPS      $0xb1, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z1, Z3
+	MOVQ         score+32(FP), AX
+	VMOVUPS      Z2, (AX)
+	MOVQ         at+40(FP), AX
+	VMOVUPS      Z3, (AX)
+	VZEROUPPER
+	RET
+
+// func cheapestRounding32AVX512(w *float32, diag *float32, pen *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, score *[16]float32, at *[16]int32, steps *[16]float32, far *[16]int32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·cheapestRounding32AVX512(SB), NOSPLIT, $0-96
+	MOVQ         w+0(FP), AX
+	MOVQ         diag+8(FP), CX
+	MOVQ         pen+16(FP), DX
+	MOVQ         scale+24(FP), BX
+	MOVQ         inv+32(FP), SI
+	MOVQ         lo+40(FP), DI
+	MOVQ         hi+48(FP), R8
+	MOVQ         n+56(FP), R9
+	MOVL         $0x00000010, R10
+	VMOVD        R10, X0
+	VPBROADCASTD X0, Z1
+	VMOVUPS      elimLanes32<>+0(SB), Z0
+	MOVL         $0x7f800000, R10
+	VMOVD        R10, X2
+	VPBROADCASTD X2, Z2
+	MOVL         $0xffffffff, R10
+	VMOVD        R10, X3
+	VPBROADCASTD X3, Z3
+	MOVL         $0xff800000, R10
+	VMOVD        R10, X4
+	VPBROADCASTD X4, Z4
+	MOVL         $0xffffffff, R10
+	VMOVD        R10, X5
+	VPBROADCASTD X5, Z5
+	MOVL         $0x7fffffff, R10
+	VMOVD        R10, X6
+	VPBROADCASTD X6, Z6
+	XORQ         R10, R10
+
+loop:
+	VMOVUPS      (AX)(R10*4), Z7
+	VMOVUPS      (SI)(R10*4), Z8
+	VMOVUPS      (DX)(R10*4), Z10
+	VMULPS       Z8, Z7, Z9
+	VRNDSCALEPS  $0x00, Z9, Z9
+	VMAXPS       (DI)(R10*4), Z9, Z9
+	VMINPS       (R8)(R10*4), Z9, Z9
+	VMULPS       (BX)(R10*4), Z9, Z9
+	VSUBPS       Z9, Z7, Z7
+	VMULPS       Z7, Z7, Z9
+	VDIVPS       (CX)(R10*4), Z9, Z9
+	VADDPS       Z10, Z9, Z9
+	VCMPPS       $0x11, Z2, Z9, K1
+	VMOVAPS      Z9, K1, Z2
+	VMOVDQA32    Z0, K1, Z3
+	VANDPS       Z6, Z7, Z7
+	VMULPS       Z8, Z7, Z7
+	VSUBPS       Z10, Z7, Z7
+	VCMPPS       $0x1e, Z4, Z7, K1
+	VMOVAPS      Z7, K1, Z4
+	VMOVDQA32    Z0, K1, Z5
+	VPADDD       Z1, Z0, Z0
+	ADDQ         $0x10, R10
+	CMPQ         R10, R9
+	JL           loop
+	MOVL         $0x7fffffff, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Z1
+	VMOVAPS      Z2, Z0
+	VSHUFF32X4   $0x4e, Z0, Z0, Z6
+	VMINPS       Z6, Z0, Z0
+	VSHUFF32X4   $0xb1, Z0, Z0, Z6
+	VMINPS       Z6, Z0, Z0
+	VSHUFPS      $0x4e, Z0, Z0, Z6
+	VMINPS       Z6, Z0, Z0
+	VSHUFPS      $0xb1, Z0, Z0, Z6
+	VMINPS       Z6, Z0, Z0
+	VCMPPS       $0x00, Z0, Z2, K1
+	VMOVAPS      Z2, K1, Z2
+	VMOVDQA32    Z3, K1, Z1
+	VSHUFF32X4   $0x4e, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFF32X4   $0xb1, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFPS      $0x4e, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFPS      $0xb1, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z1, Z3
+	MOVQ         score+64(FP), AX
+	VMOVUPS      Z2, (AX)
+	MOVQ         at+72(FP), AX
+	VMOVUPS      Z3, (AX)
+	MOVL         $0x7fffffff, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Z1
+	VMOVAPS      Z4, Z0
+	VSHUFF32X4   $0x4e, Z0, Z0, Z2
+	VMAXPS       Z2, Z0, Z0
+	VSHUFF32X4   $0xb1, Z0, Z0, Z2
+	VMAXPS       Z2, Z0, Z0
+	VSHUFPS      $0x4e, Z0, Z0, Z2
+	VMAXPS       Z2, Z0, Z0
+	VSHUFPS      $0xb1, Z0, Z0, Z2
+	VMAXPS       Z2, Z0, Z0
+	VCMPPS       $0x00, Z0, Z4, K1
+	VMOVAPS      Z4, K1, Z4
+	VMOVDQA32    Z5, K1, Z1
+	VSHUFF32X4   $0x4e, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFF32X4   $0xb1, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFPS      $0x4e, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFPS      $0xb1, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VMOVAPS      Z0, Z4
+	VMOVAPS      Z1, Z5
+	MOVQ         steps+80(FP), AX
+	VMOVUPS      Z4, (AX)
+	MOVQ         far+88(FP), AX
+	VMOVUPS      Z5, (AX)
+	VZEROUPPER
+	RET
+
+// func blockStep32AVX512(d *float32, u *float32, c int, groups int)
+// Requires: AVX, AVX512F
+TEXT ·blockStep32AVX512(SB), NOSPLIT, $0-32
+	MOVQ  d+0(FP), AX
+	MOVQ  u+8(FP), CX
+	MOVQ  c+16(FP), DX
+	MOVQ  groups+24(FP), BX
+	MOVQ  BX, R8
+	TESTQ R8, R8
+	JZ    groupEnd
+
+group:
+	MOVQ $0x00000001, BX
+	MOVQ CX, SI
+
+row:
+	VMOVUPS (SI), Z0
+	MOVQ    CX, DI
+	MOVQ    BX, R9
+	TESTQ   R9, R9
+	JZ      entryEnd
+
+entry:
+	VMOVUPS      (AX), Z1
+	VFNMADD231PS (DI), Z0, Z1
+	VMOVUPS      Z1, (AX)
+	ADDQ         $0x00000040, AX
+	ADDQ         $0x00000040, DI
+	DECQ         R9
+	JNZ          entry
+
+entryEnd:
+	ADDQ $0x00000040, SI
+	INCQ BX
+	CMPQ BX, DX
+	JLE  row
+	MOVQ SI, CX
+	DECQ R8
+	JNZ  group
+
+groupEnd:
+	VZEROUPPER
+	RET
+
+// func blockScore32AVX512(score *float32, w *float32, d *float32, work *float32, c int, groups int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·blockScore32AVX512(SB), NOSPLIT, $0-48
+	MOVQ         score+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVQ         d+16(FP), DX
+	MOVQ         work+24(FP), BX
+	MOVQ         c+32(FP), SI
+	MOVQ         groups+40(FP), DI
+	MOVQ         SI, R8
+	INCQ         R8
+	IMULQ        SI, R8
+	SHLQ         $0x05, R8
+	ADDQ         BX, R8
+	MOVL         $0x3f800000, R9
+	VMOVD        R9, X0
+	VPBROADCASTD X0, Z0
+	MOVQ         DI, R13
+	TESTQ        R13, R13
+	JZ           groupEnd
+
+group:
+	VXORPS Z1, Z1, Z1
+	XORQ   DI, DI
+	MOVQ   BX, R9
+
+row:
+	MOVQ BX, R10
+	MOVQ R8, R12
+	XORQ R14, R14
+
+column:
+	VMOVUPS (DX), Z2
+	ADDQ    $0x00000040, DX
+	MOVQ    R9, R11
+	MOVQ    R14, R15
+	TESTQ   R15, R15
+	JZ      productEnd
+
+product:
+	VMOVUPS      (R11), Z3
+	VFNMADD231PS (R10), Z3, Z2
+	ADDQ         $0x00000040, R11
+	ADDQ         $0x00000040, R10
+	DECQ         R15
+	JNZ          product
+
+productEnd:
+	CMPQ    R14, DI
+	JE      diagonal
+	VMULPS  (R10), Z2, Z2
+	VMOVUPS Z2, (R11)
+	ADDQ    $0x00000040, R10
+	INCQ    R14
+	JMP     column
+
+diagonal:
+	VSQRTPS Z2, Z2
+	VDIVPS  Z2, Z0, Z2
+	VMOVUPS Z2, (R11)
+	VMOVUPS (CX), Z4
+	ADDQ    $0x00000040, CX
+	MOVQ    DI, R10
+	TESTQ   R10, R10
+	JZ      solveEnd
+
+solve:
+	VMOVUPS      (R9), Z3
+	VFNMADD231PS (R12), Z3, Z4
+	ADDQ         $0x00000040, R9
+	ADDQ         $0x00000040, R12
+	DECQ         R10
+	JNZ          solve
+
+solveEnd:
+	ADDQ    $0x00000040, R9
+	VMULPS  Z2, Z4, Z4
+	VMOVUPS Z4, (R12)
+	VMULPS  Z4, Z4, Z4
+	VADDPS  Z4, Z1, Z1
+	INCQ    DI
+	CMPQ    DI, SI
+	JL      row
+	VMOVUPS Z1, (AX)
+	ADDQ    $0x00000040, AX
+	DECQ    R13
+	JNZ     group
+
+groupEnd:
 	VZEROUPPER
 	RET
 
@@ -462,7 +1441,11 @@ DATA elimLanes64<>+0(SB)/8, $0x0000000000000000
 DATA elimLanes64<>+8(SB)/8, $0x0000000000000001
 DATA elimLanes64<>+16(SB)/8, $0x0000000000000002
 DATA elimLanes64<>+24(SB)/8, $0x0000000000000003
-GLOBL elimLanes64<>(SB), RODATA|NOPTR, $32
+DATA elimLanes64<>+32(SB)/8, $0x0000000000000004
+DATA elimLanes64<>+40(SB)/8, $0x0000000000000005
+DATA elimLanes64<>+48(SB)/8, $0x0000000000000006
+DATA elimLanes64<>+56(SB)/8, $0x0000000000000007
+GLOBL elimLanes64<>(SB), RODATA|NOPTR, $64
 
 // func elimUpdate64AVX2(dst *float64, src *float64, u *float64, depth int, t int, tiles int)
 // Requires: AVX, FMA3
@@ -514,8 +1497,8 @@ stripa:
 	VBROADCASTSD 40(R9), Y14
 	VFNMADD231PD Y12, Y14, Y10
 	VFNMADD231PD Y13, Y14, Y11
-	ADDQ         $0x80, R9
-	ADDQ         $0x80, R10
+	ADDQ         $0x00000080, R9
+	ADDQ         $0x00000080, R10
 	DECQ         R11
 	JNZ          stripa
 	VMOVUPD      Y0, (AX)
@@ -562,8 +1545,8 @@ stripb:
 	VBROADCASTSD 80(R9), Y12
 	VFNMADD231PD Y10, Y12, Y8
 	VFNMADD231PD Y11, Y12, Y9
-	ADDQ         $0x80, R9
-	ADDQ         $0x80, R10
+	ADDQ         $0x00000080, R9
+	ADDQ         $0x00000080, R10
 	DECQ         R11
 	JNZ          stripb
 	VMOVUPD      Y0, 768(AX)
@@ -608,8 +1591,8 @@ stripc:
 	VBROADCASTSD 120(R9), Y12
 	VFNMADD231PD Y10, Y12, Y8
 	VFNMADD231PD Y11, Y12, Y9
-	ADDQ         $0x80, R9
-	ADDQ         $0x80, R10
+	ADDQ         $0x00000080, R9
+	ADDQ         $0x00000080, R10
 	DECQ         R11
 	JNZ          stripc
 	VMOVUPD      Y0, 1408(AX)
@@ -659,8 +1642,8 @@ stripd:
 	VBROADCASTSD 40(R9), Y14
 	VFNMADD231PD Y12, Y14, Y10
 	VFNMADD231PD Y13, Y14, Y11
-	ADDQ         $0x80, R9
-	ADDQ         $0x80, R10
+	ADDQ         $0x00000080, R9
+	ADDQ         $0x00000080, R10
 	DECQ         R11
 	JNZ          stripd
 	VMOVUPD      Y0, 64(AX)
@@ -707,8 +1690,8 @@ stripe:
 	VBROADCASTSD 80(R9), Y12
 	VFNMADD231PD Y10, Y12, Y8
 	VFNMADD231PD Y11, Y12, Y9
-	ADDQ         $0x80, R9
-	ADDQ         $0x80, R10
+	ADDQ         $0x00000080, R9
+	ADDQ         $0x00000080, R10
 	DECQ         R11
 	JNZ          stripe
 	VMOVUPD      Y0, 832(AX)
@@ -753,8 +1736,8 @@ stripf:
 	VBROADCASTSD 120(R9), Y12
 	VFNMADD231PD Y10, Y12, Y8
 	VFNMADD231PD Y11, Y12, Y9
-	ADDQ         $0x80, R9
-	ADDQ         $0x80, R10
+	ADDQ         $0x00000080, R9
+	ADDQ         $0x00000080, R10
 	DECQ         R11
 	JNZ          stripf
 	VMOVUPD      Y0, 1472(AX)
@@ -802,28 +1785,25 @@ groupc:
 	VMOVUPD 192(BX), Y8
 	VMOVUPD 224(BX), Y9
 	MOVQ    AX, R10
-	ADDQ    CX, AX
-	MOVQ    AX, R11
-	ADDQ    CX, AX
-	MOVQ    SI, R13
-	MOVQ    DX, R12
-	TESTQ   R12, R12
+	LEAQ    (CX)(CX*2), R11
+	MOVQ    SI, R12
+	MOVQ    DX, R11
+	TESTQ   R11, R11
 	JZ      sumEndc
 
 sumc:
-	VBROADCASTSD (R13), Y10
+	VBROADCASTSD (R12), Y10
 	VFNMADD231PD (R10), Y10, Y2
 	VFNMADD231PD 32(R10), Y10, Y3
 	VFNMADD231PD 64(R10), Y10, Y4
 	VFNMADD231PD 96(R10), Y10, Y5
-	VFNMADD231PD (R11), Y10, Y6
-	VFNMADD231PD 32(R11), Y10, Y7
-	VFNMADD231PD 64(R11), Y10, Y8
-	VFNMADD231PD 96(R11), Y10, Y9
-	ADDQ         $0x80, R10
-	ADDQ         $0x80, R11
-	ADDQ         $0x08, R13
-	DECQ         R12
+	VFNMADD231PD (R10)(CX*1), Y10, Y6
+	VFNMADD231PD 32(R10)(CX*1), Y10, Y7
+	VFNMADD231PD 64(R10)(CX*1), Y10, Y8
+	VFNMADD231PD 96(R10)(CX*1), Y10, Y9
+	ADDQ         $0x00000080, R10
+	ADDQ         $0x08, R12
+	DECQ         R11
 	JNZ          sumc
 
 sumEndc:
@@ -860,7 +1840,7 @@ sumEndc:
 	VFNMADD231PD Y5, Y1, Y2
 	VMOVUPD      Y2, 96(R8)
 	VMULPD       Y0, Y6, Y6
-	VMOVUPD      Y6, (R11)
+	VMOVUPD      Y6, (R10)(CX*1)
 	VMOVUPD      128(DI), Y2
 	VFNMADD231PD Y6, Y6, Y2
 	VMOVUPD      Y2, 128(DI)
@@ -868,7 +1848,7 @@ sumEndc:
 	VFNMADD231PD Y6, Y1, Y2
 	VMOVUPD      Y2, 128(R8)
 	VMULPD       Y0, Y7, Y7
-	VMOVUPD      Y7, 32(R11)
+	VMOVUPD      Y7, 32(R10)(CX*1)
 	VMOVUPD      160(DI), Y2
 	VFNMADD231PD Y7, Y7, Y2
 	VMOVUPD      Y2, 160(DI)
@@ -876,7 +1856,7 @@ sumEndc:
 	VFNMADD231PD Y7, Y1, Y2
 	VMOVUPD      Y2, 160(R8)
 	VMULPD       Y0, Y8, Y8
-	VMOVUPD      Y8, 64(R11)
+	VMOVUPD      Y8, 64(R10)(CX*1)
 	VMOVUPD      192(DI), Y2
 	VFNMADD231PD Y8, Y8, Y2
 	VMOVUPD      Y2, 192(DI)
@@ -884,7 +1864,7 @@ sumEndc:
 	VFNMADD231PD Y8, Y1, Y2
 	VMOVUPD      Y2, 192(R8)
 	VMULPD       Y0, Y9, Y9
-	VMOVUPD      Y9, 96(R11)
+	VMOVUPD      Y9, 96(R10)(CX*1)
 	VMOVUPD      224(DI), Y2
 	VFNMADD231PD Y9, Y9, Y2
 	VMOVUPD      Y2, 224(DI)
@@ -894,6 +1874,8 @@ sumEndc:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000100, DI
 	ADDQ         $0x00000100, R8
+	ADDQ         CX, AX
+	ADDQ         CX, AX
 	SUBQ         $0x02, R9
 	JMP          groupc
 
@@ -906,7 +1888,7 @@ groupb:
 	VMOVUPD 64(BX), Y4
 	VMOVUPD 96(BX), Y5
 	MOVQ    AX, R10
-	ADDQ    CX, AX
+	LEAQ    (CX)(CX*2), R11
 	MOVQ    SI, R12
 	MOVQ    DX, R11
 	TESTQ   R11, R11
@@ -918,7 +1900,7 @@ sumb:
 	VFNMADD231PD 32(R10), Y6, Y3
 	VFNMADD231PD 64(R10), Y6, Y4
 	VFNMADD231PD 96(R10), Y6, Y5
-	ADDQ         $0x80, R10
+	ADDQ         $0x00000080, R10
 	ADDQ         $0x08, R12
 	DECQ         R11
 	JNZ          sumb
@@ -959,6 +1941,7 @@ sumEndb:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000080, DI
 	ADDQ         $0x00000080, R8
+	ADDQ         CX, AX
 	SUBQ         $0x01, R9
 	JMP          groupb
 
@@ -976,11 +1959,13 @@ TEXT ·cheapestColumn64AVX2(SB), NOSPLIT, $0-48
 	MOVQ         $0x0000000000000004, SI
 	VMOVQ        SI, X0
 	VPBROADCASTQ X0, Y1
-	VMOVDQU      elimLanes64<>+0(SB), Y0
+	VMOVUPD      elimLanes64<>+0(SB), Y0
 	MOVQ         $0x7ff0000000000000, SI
 	VMOVQ        SI, X2
 	VPBROADCASTQ X2, Y2
-	VPCMPEQD     Y3, Y3, Y3
+	MOVQ         $0xffffffffffffffff, SI
+	VMOVQ        SI, X3
+	VPBROADCASTQ X3, Y3
 	XORQ         SI, SI
 
 loop:
@@ -1016,15 +2001,19 @@ TEXT ·cheapestRounding64AVX2(SB), NOSPLIT, $0-96
 	MOVQ         $0x0000000000000004, R10
 	VMOVQ        R10, X0
 	VPBROADCASTQ X0, Y1
-	VMOVDQU      elimLanes64<>+0(SB), Y0
+	VMOVUPD      elimLanes64<>+0(SB), Y0
 	MOVQ         $0x7ff0000000000000, R10
 	VMOVQ        R10, X2
 	VPBROADCASTQ X2, Y2
-	VPCMPEQD     Y3, Y3, Y3
+	MOVQ         $0xffffffffffffffff, R10
+	VMOVQ        R10, X3
+	VPBROADCASTQ X3, Y3
 	MOVQ         $0xfff0000000000000, R10
 	VMOVQ        R10, X4
 	VPBROADCASTQ X4, Y4
-	VPCMPEQD     Y5, Y5, Y5
+	MOVQ         $0xffffffffffffffff, R10
+	VMOVQ        R10, X5
+	VPBROADCASTQ X5, Y5
 	MOVQ         $0x7fffffffffffffff, R10
 	VMOVQ        R10, X6
 	VPBROADCASTQ X6, Y6
@@ -1064,5 +2053,951 @@ loop:
 	VMOVUPD   Y4, (AX)
 	MOVQ      far+88(FP), AX
 	VMOVUPD   Y5, (AX)
+	VZEROUPPER
+	RET
+
+// func blockStep64AVX2(d *float64, u *float64, c int, groups int)
+// Requires: AVX, FMA3
+TEXT ·blockStep64AVX2(SB), NOSPLIT, $0-32
+	MOVQ  d+0(FP), AX
+	MOVQ  u+8(FP), CX
+	MOVQ  c+16(FP), DX
+	MOVQ  groups+24(FP), BX
+	MOVQ  BX, R8
+	TESTQ R8, R8
+	JZ    groupEnd
+
+group:
+	MOVQ $0x00000001, BX
+	MOVQ CX, SI
+
+row:
+	VMOVUPD (SI), Y0
+	VMOVUPD 32(SI), Y1
+	VMOVUPD 64(SI), Y2
+	VMOVUPD 96(SI), Y3
+	MOVQ    CX, DI
+	MOVQ    BX, R9
+	TESTQ   R9, R9
+	JZ      entryEnd
+
+entry:
+	VMOVUPD      (AX), Y4
+	VFNMADD231PD (DI), Y0, Y4
+	VMOVUPD      Y4, (AX)
+	VMOVUPD      32(AX), Y4
+	VFNMADD231PD 32(DI), Y1, Y4
+	VMOVUPD      Y4, 32(AX)
+	VMOVUPD      64(AX), Y4
+	VFNMADD231PD 64(DI), Y2, Y4
+	VMOVUPD      Y4, 64(AX)
+	VMOVUPD      96(AX), Y4
+	VFNMADD231PD 96(DI), Y3, Y4
+	VMOVUPD      Y4, 96(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, DI
+	DECQ         R9
+	JNZ          entry
+
+entryEnd:
+	ADDQ $0x00000080, SI
+	INCQ BX
+	CMPQ BX, DX
+	JLE  row
+	MOVQ SI, CX
+	DECQ R8
+	JNZ  group
+
+groupEnd:
+	VZEROUPPER
+	RET
+
+// func blockScore64AVX2(score *float64, w *float64, d *float64, work *float64, c int, groups int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·blockScore64AVX2(SB), NOSPLIT, $0-48
+	MOVQ         score+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVQ         d+16(FP), DX
+	MOVQ         work+24(FP), BX
+	MOVQ         c+32(FP), SI
+	MOVQ         groups+40(FP), DI
+	MOVQ         SI, R8
+	INCQ         R8
+	IMULQ        SI, R8
+	SHLQ         $0x06, R8
+	ADDQ         BX, R8
+	MOVQ         $0x3ff0000000000000, R9
+	VMOVQ        R9, X0
+	VPBROADCASTQ X0, Y0
+	MOVQ         DI, R13
+	TESTQ        R13, R13
+	JZ           groupEnd
+
+group:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	XORQ   DI, DI
+	MOVQ   BX, R9
+
+row:
+	MOVQ BX, R10
+	MOVQ R8, R12
+	XORQ R14, R14
+
+column:
+	VMOVUPD (DX), Y5
+	VMOVUPD 32(DX), Y6
+	VMOVUPD 64(DX), Y7
+	VMOVUPD 96(DX), Y8
+	ADDQ    $0x00000080, DX
+	MOVQ    R9, R11
+	MOVQ    R14, R15
+	TESTQ   R15, R15
+	JZ      productEnd
+
+product:
+	VMOVUPD      (R11), Y9
+	VFNMADD231PD (R10), Y9, Y5
+	VMOVUPD      32(R11), Y9
+	VFNMADD231PD 32(R10), Y9, Y6
+	VMOVUPD      64(R11), Y9
+	VFNMADD231PD 64(R10), Y9, Y7
+	VMOVUPD      96(R11), Y9
+	VFNMADD231PD 96(R10), Y9, Y8
+	ADDQ         $0x00000080, R11
+	ADDQ         $0x00000080, R10
+	DECQ         R15
+	JNZ          product
+
+productEnd:
+	CMPQ    R14, DI
+	JE      diagonal
+	VMULPD  (R10), Y5, Y5
+	VMOVUPD Y5, (R11)
+	VMULPD  32(R10), Y6, Y6
+	VMOVUPD Y6, 32(R11)
+	VMULPD  64(R10), Y7, Y7
+	VMOVUPD Y7, 64(R11)
+	VMULPD  96(R10), Y8, Y8
+	VMOVUPD Y8, 96(R11)
+	ADDQ    $0x00000080, R10
+	INCQ    R14
+	JMP     column
+
+diagonal:
+	VSQRTPD Y5, Y5
+	VDIVPD  Y5, Y0, Y5
+	VMOVUPD Y5, (R11)
+	VSQRTPD Y6, Y6
+	VDIVPD  Y6, Y0, Y6
+	VMOVUPD Y6, 32(R11)
+	VSQRTPD Y7, Y7
+	VDIVPD  Y7, Y0, Y7
+	VMOVUPD Y7, 64(R11)
+	VSQRTPD Y8, Y8
+	VDIVPD  Y8, Y0, Y8
+	VMOVUPD Y8, 96(R11)
+	VMOVUPD (CX), Y10
+	VMOVUPD 32(CX), Y11
+	VMOVUPD 64(CX), Y12
+	VMOVUPD 96(CX), Y13
+	ADDQ    $0x00000080, CX
+	MOVQ    DI, R10
+	TESTQ   R10, R10
+	JZ      solveEnd
+
+solve:
+	VMOVUPD      (R9), Y9
+	VFNMADD231PD (R12), Y9, Y10
+	VMOVUPD      32(R9), Y9
+	VFNMADD231PD 32(R12), Y9, Y11
+	VMOVUPD      64(R9), Y9
+	VFNMADD231PD 64(R12), Y9, Y12
+	VMOVUPD      96(R9), Y9
+	VFNMADD231PD 96(R12), Y9, Y13
+	ADDQ         $0x00000080, R9
+	ADDQ         $0x00000080, R12
+	DECQ         R10
+	JNZ          solve
+
+solveEnd:
+	ADDQ    $0x00000080, R9
+	VMULPD  Y5, Y10, Y10
+	VMOVUPD Y10, (R12)
+	VMULPD  Y10, Y10, Y10
+	VADDPD  Y10, Y1, Y1
+	VMULPD  Y6, Y11, Y11
+	VMOVUPD Y11, 32(R12)
+	VMULPD  Y11, Y11, Y11
+	VADDPD  Y11, Y2, Y2
+	VMULPD  Y7, Y12, Y12
+	VMOVUPD Y12, 64(R12)
+	VMULPD  Y12, Y12, Y12
+	VADDPD  Y12, Y3, Y3
+	VMULPD  Y8, Y13, Y13
+	VMOVUPD Y13, 96(R12)
+	VMULPD  Y13, Y13, Y13
+	VADDPD  Y13, Y4, Y4
+	INCQ    DI
+	CMPQ    DI, SI
+	JL      row
+	VMOVUPD Y1, (AX)
+	VMOVUPD Y2, 32(AX)
+	VMOVUPD Y3, 64(AX)
+	VMOVUPD Y4, 96(AX)
+	ADDQ    $0x00000080, AX
+	DECQ    R13
+	JNZ     group
+
+groupEnd:
+	VZEROUPPER
+	RET
+
+// func elimUpdate64AVX512(dst *float64, src *float64, u *float64, depth int, t int, tiles int)
+// Requires: AVX, AVX512F
+TEXT ·elimUpdate64AVX512(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ u+16(FP), DX
+	MOVQ depth+24(FP), BX
+	MOVQ t+32(FP), SI
+	MOVQ tiles+40(FP), DI
+	SHLQ $0x07, BX
+	MOVQ DX, R8
+
+tile:
+	VMOVUPD (CX), Z0
+	VMOVUPD 128(CX), Z1
+	VMOVUPD 256(CX), Z2
+	VMOVUPD 384(CX), Z3
+	VMOVUPD 512(CX), Z4
+	VMOVUPD 640(CX), Z5
+	VMOVUPD 768(CX), Z6
+	VMOVUPD 896(CX), Z7
+	VMOVUPD 1024(CX), Z8
+	VMOVUPD 1152(CX), Z9
+	VMOVUPD 1280(CX), Z10
+	VMOVUPD 1408(CX), Z11
+	VMOVUPD 1536(CX), Z12
+	VMOVUPD 1664(CX), Z13
+	VMOVUPD 1792(CX), Z14
+	VMOVUPD 1920(CX), Z15
+	MOVQ    R8, R9
+	MOVQ    DX, R10
+	MOVQ    SI, R11
+
+stripa:
+	VMOVUPD           (R10), Z16
+	VFNMADD231PD.BCST (R9), Z16, Z0
+	VFNMADD231PD.BCST 8(R9), Z16, Z1
+	VFNMADD231PD.BCST 16(R9), Z16, Z2
+	VFNMADD231PD.BCST 24(R9), Z16, Z3
+	VFNMADD231PD.BCST 32(R9), Z16, Z4
+	VFNMADD231PD.BCST 40(R9), Z16, Z5
+	VFNMADD231PD.BCST 48(R9), Z16, Z6
+	VFNMADD231PD.BCST 56(R9), Z16, Z7
+	VFNMADD231PD.BCST 64(R9), Z16, Z8
+	VFNMADD231PD.BCST 72(R9), Z16, Z9
+	VFNMADD231PD.BCST 80(R9), Z16, Z10
+	VFNMADD231PD.BCST 88(R9), Z16, Z11
+	VFNMADD231PD.BCST 96(R9), Z16, Z12
+	VFNMADD231PD.BCST 104(R9), Z16, Z13
+	VFNMADD231PD.BCST 112(R9), Z16, Z14
+	VFNMADD231PD.BCST 120(R9), Z16, Z15
+	ADDQ              $0x00000080, R9
+	ADDQ              $0x00000080, R10
+	DECQ              R11
+	JNZ               stripa
+	VMOVUPD           Z0, (AX)
+	VMOVUPD           Z1, 128(AX)
+	VMOVUPD           Z2, 256(AX)
+	VMOVUPD           Z3, 384(AX)
+	VMOVUPD           Z4, 512(AX)
+	VMOVUPD           Z5, 640(AX)
+	VMOVUPD           Z6, 768(AX)
+	VMOVUPD           Z7, 896(AX)
+	VMOVUPD           Z8, 1024(AX)
+	VMOVUPD           Z9, 1152(AX)
+	VMOVUPD           Z10, 1280(AX)
+	VMOVUPD           Z11, 1408(AX)
+	VMOVUPD           Z12, 1536(AX)
+	VMOVUPD           Z13, 1664(AX)
+	VMOVUPD           Z14, 1792(AX)
+	VMOVUPD           Z15, 1920(AX)
+	VMOVUPD           64(CX), Z0
+	VMOVUPD           192(CX), Z1
+	VMOVUPD           320(CX), Z2
+	VMOVUPD           448(CX), Z3
+	VMOVUPD           576(CX), Z4
+	VMOVUPD           704(CX), Z5
+	VMOVUPD           832(CX), Z6
+	VMOVUPD           960(CX), Z7
+	VMOVUPD           1088(CX), Z8
+	VMOVUPD           1216(CX), Z9
+	VMOVUPD           1344(CX), Z10
+	VMOVUPD           1472(CX), Z11
+	VMOVUPD           1600(CX), Z12
+	VMOVUPD           1728(CX), Z13
+	VMOVUPD           1856(CX), Z14
+	VMOVUPD           1984(CX), Z15
+	MOVQ              R8, R9
+	MOVQ              DX, R10
+	MOVQ              SI, R11
+
+stripb:
+	VMOVUPD           64(R10), Z16
+	VFNMADD231PD.BCST (R9), Z16, Z0
+	VFNMADD231PD.BCST 8(R9), Z16, Z1
+	VFNMADD231PD.BCST 16(R9), Z16, Z2
+	VFNMADD231PD.BCST 24(R9), Z16, Z3
+	VFNMADD231PD.BCST 32(R9), Z16, Z4
+	VFNMADD231PD.BCST 40(R9), Z16, Z5
+	VFNMADD231PD.BCST 48(R9), Z16, Z6
+	VFNMADD231PD.BCST 56(R9), Z16, Z7
+	VFNMADD231PD.BCST 64(R9), Z16, Z8
+	VFNMADD231PD.BCST 72(R9), Z16, Z9
+	VFNMADD231PD.BCST 80(R9), Z16, Z10
+	VFNMADD231PD.BCST 88(R9), Z16, Z11
+	VFNMADD231PD.BCST 96(R9), Z16, Z12
+	VFNMADD231PD.BCST 104(R9), Z16, Z13
+	VFNMADD231PD.BCST 112(R9), Z16, Z14
+	VFNMADD231PD.BCST 120(R9), Z16, Z15
+	ADDQ              $0x00000080, R9
+	ADDQ              $0x00000080, R10
+	DECQ              R11
+	JNZ               stripb
+	VMOVUPD           Z0, 64(AX)
+	VMOVUPD           Z1, 192(AX)
+	VMOVUPD           Z2, 320(AX)
+	VMOVUPD           Z3, 448(AX)
+	VMOVUPD           Z4, 576(AX)
+	VMOVUPD           Z5, 704(AX)
+	VMOVUPD           Z6, 832(AX)
+	VMOVUPD           Z7, 960(AX)
+	VMOVUPD           Z8, 1088(AX)
+	VMOVUPD           Z9, 1216(AX)
+	VMOVUPD           Z10, 1344(AX)
+	VMOVUPD           Z11, 1472(AX)
+	VMOVUPD           Z12, 1600(AX)
+	VMOVUPD           Z13, 1728(AX)
+	VMOVUPD           Z14, 1856(AX)
+	VMOVUPD           Z15, 1984(AX)
+	ADDQ              BX, R8
+	ADDQ              $0x00000800, CX
+	ADDQ              $0x00000800, AX
+	DECQ              DI
+	JNZ               tile
+	VZEROUPPER
+	RET
+
+// func elimStep64AVX512(u *float64, depth int, t int, col *float64, coef *float64, inv float64, c float64, diag *float64, w *float64, tiles int)
+// Requires: AVX, AVX512F
+TEXT ·elimStep64AVX512(SB), NOSPLIT, $0-80
+	MOVQ         u+0(FP), AX
+	MOVQ         depth+8(FP), CX
+	MOVQ         t+16(FP), DX
+	MOVQ         col+24(FP), BX
+	MOVQ         coef+32(FP), SI
+	MOVQ         diag+56(FP), DI
+	MOVQ         w+64(FP), R8
+	MOVQ         tiles+72(FP), R9
+	VBROADCASTSD inv+40(FP), Z0
+	VBROADCASTSD c+48(FP), Z1
+	SHLQ         $0x07, CX
+
+groupe:
+	CMPQ    R9, $0x04
+	JL      ende
+	VMOVUPD (BX), Z2
+	VMOVUPD 64(BX), Z3
+	VMOVUPD 128(BX), Z4
+	VMOVUPD 192(BX), Z5
+	VMOVUPD 256(BX), Z6
+	VMOVUPD 320(BX), Z7
+	VMOVUPD 384(BX), Z8
+	VMOVUPD 448(BX), Z9
+	MOVQ    AX, R10
+	LEAQ    (CX)(CX*2), R11
+	MOVQ    SI, R13
+	MOVQ    DX, R12
+	TESTQ   R12, R12
+	JZ      sumEnde
+
+sume:
+	VBROADCASTSD (R13), Z10
+	VFNMADD231PD (R10), Z10, Z2
+	VFNMADD231PD 64(R10), Z10, Z3
+	VFNMADD231PD (R10)(CX*1), Z10, Z4
+	VFNMADD231PD 64(R10)(CX*1), Z10, Z5
+	VFNMADD231PD (R10)(CX*2), Z10, Z6
+	VFNMADD231PD 64(R10)(CX*2), Z10, Z7
+	VFNMADD231PD (R10)(R11*1), Z10, Z8
+	VFNMADD231PD 64(R10)(R11*1), Z10, Z9
+	ADDQ         $0x00000080, R10
+	ADDQ         $0x08, R13
+	DECQ         R12
+	JNZ          sume
+
+sumEnde:
+	VMULPD       Z0, Z2, Z2
+	VMOVUPD      Z2, (R10)
+	VMOVUPD      (DI), Z10
+	VFNMADD231PD Z2, Z2, Z10
+	VMOVUPD      Z10, (DI)
+	VMOVUPD      (R8), Z10
+	VFNMADD231PD Z2, Z1, Z10
+	VMOVUPD      Z10, (R8)
+	VMULPD       Z0, Z3, Z3
+	VMOVUPD      Z3, 64(R10)
+	VMOVUPD      64(DI), Z2
+	VFNMADD231PD Z3, Z3, Z2
+	VMOVUPD      Z2, 64(DI)
+	VMOVUPD      64(R8), Z2
+	VFNMADD231PD Z3, Z1, Z2
+	VMOVUPD      Z2, 64(R8)
+	VMULPD       Z0, Z4, Z4
+	VMOVUPD      Z4, (R10)(CX*1)
+	VMOVUPD      128(DI), Z2
+	VFNMADD231PD Z4, Z4, Z2
+	VMOVUPD      Z2, 128(DI)
+	VMOVUPD      128(R8), Z2
+	VFNMADD231PD Z4, Z1, Z2
+	VMOVUPD      Z2, 128(R8)
+	VMULPD       Z0, Z5, Z5
+	VMOVUPD      Z5, 64(R10)(CX*1)
+	VMOVUPD      192(DI), Z2
+	VFNMADD231PD Z5, Z5, Z2
+	VMOVUPD      Z2, 192(DI)
+	VMOVUPD      192(R8), Z2
+	VFNMADD231PD Z5, Z1, Z2
+	VMOVUPD      Z2, 192(R8)
+	VMULPD       Z0, Z6, Z6
+	VMOVUPD      Z6, (R10)(CX*2)
+	VMOVUPD      256(DI), Z2
+	VFNMADD231PD Z6, Z6, Z2
+	VMOVUPD      Z2, 256(DI)
+	VMOVUPD      256(R8), Z2
+	VFNMADD231PD Z6, Z1, Z2
+	VMOVUPD      Z2, 256(R8)
+	VMULPD       Z0, Z7, Z7
+	VMOVUPD      Z7, 64(R10)(CX*2)
+	VMOVUPD      320(DI), Z2
+	VFNMADD231PD Z7, Z7, Z2
+	VMOVUPD      Z2, 320(DI)
+	VMOVUPD      320(R8), Z2
+	VFNMADD231PD Z7, Z1, Z2
+	VMOVUPD      Z2, 320(R8)
+	VMULPD       Z0, Z8, Z8
+	VMOVUPD      Z8, (R10)(R11*1)
+	VMOVUPD      384(DI), Z2
+	VFNMADD231PD Z8, Z8, Z2
+	VMOVUPD      Z2, 384(DI)
+	VMOVUPD      384(R8), Z2
+	VFNMADD231PD Z8, Z1, Z2
+	VMOVUPD      Z2, 384(R8)
+	VMULPD       Z0, Z9, Z9
+	VMOVUPD      Z9, 64(R10)(R11*1)
+	VMOVUPD      448(DI), Z2
+	VFNMADD231PD Z9, Z9, Z2
+	VMOVUPD      Z2, 448(DI)
+	VMOVUPD      448(R8), Z2
+	VFNMADD231PD Z9, Z1, Z2
+	VMOVUPD      Z2, 448(R8)
+	ADDQ         $0x00000200, BX
+	ADDQ         $0x00000200, DI
+	ADDQ         $0x00000200, R8
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	SUBQ         $0x04, R9
+	JMP          groupe
+
+ende:
+groupc:
+	CMPQ    R9, $0x02
+	JL      endc
+	VMOVUPD (BX), Z2
+	VMOVUPD 64(BX), Z3
+	VMOVUPD 128(BX), Z4
+	VMOVUPD 192(BX), Z5
+	MOVQ    AX, R10
+	LEAQ    (CX)(CX*2), R11
+	MOVQ    SI, R12
+	MOVQ    DX, R11
+	TESTQ   R11, R11
+	JZ      sumEndc
+
+sumc:
+	VBROADCASTSD (R12), Z6
+	VFNMADD231PD (R10), Z6, Z2
+	VFNMADD231PD 64(R10), Z6, Z3
+	VFNMADD231PD (R10)(CX*1), Z6, Z4
+	VFNMADD231PD 64(R10)(CX*1), Z6, Z5
+	ADDQ         $0x00000080, R10
+	ADDQ         $0x08, R12
+	DECQ         R11
+	JNZ          sumc
+
+sumEndc:
+	VMULPD       Z0, Z2, Z2
+	VMOVUPD      Z2, (R10)
+	VMOVUPD      (DI), Z6
+	VFNMADD231PD Z2, Z2, Z6
+	VMOVUPD      Z6, (DI)
+	VMOVUPD      (R8), Z6
+	VFNMADD231PD Z2, Z1, Z6
+	VMOVUPD      Z6, (R8)
+	VMULPD       Z0, Z3, Z3
+	VMOVUPD      Z3, 64(R10)
+	VMOVUPD      64(DI), Z2
+	VFNMADD231PD Z3, Z3, Z2
+	VMOVUPD      Z2, 64(DI)
+	VMOVUPD      64(R8), Z2
+	VFNMADD231PD Z3, Z1, Z2
+	VMOVUPD      Z2, 64(R8)
+	VMULPD       Z0, Z4, Z4
+	VMOVUPD      Z4, (R10)(CX*1)
+	VMOVUPD      128(DI), Z2
+	VFNMADD231PD Z4, Z4, Z2
+	VMOVUPD      Z2, 128(DI)
+	VMOVUPD      128(R8), Z2
+	VFNMADD231PD Z4, Z1, Z2
+	VMOVUPD      Z2, 128(R8)
+	VMULPD       Z0, Z5, Z5
+	VMOVUPD      Z5, 64(R10)(CX*1)
+	VMOVUPD      192(DI), Z2
+	VFNMADD231PD Z5, Z5, Z2
+	VMOVUPD      Z2, 192(DI)
+	VMOVUPD      192(R8), Z2
+	VFNMADD231PD Z5, Z1, Z2
+	VMOVUPD      Z2, 192(R8)
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000100, DI
+	ADDQ         $0x00000100, R8
+	ADDQ         CX, AX
+	ADDQ         CX, AX
+	SUBQ         $0x02, R9
+	JMP          groupc
+
+endc:
+groupb:
+	CMPQ    R9, $0x01
+	JL      endb
+	VMOVUPD (BX), Z2
+	VMOVUPD 64(BX), Z3
+	MOVQ    AX, R10
+	LEAQ    (CX)(CX*2), R11
+	MOVQ    SI, R12
+	MOVQ    DX, R11
+	TESTQ   R11, R11
+	JZ      sumEndb
+
+sumb:
+	VBROADCASTSD (R12), Z4
+	VFNMADD231PD (R10), Z4, Z2
+	VFNMADD231PD 64(R10), Z4, Z3
+	ADDQ         $0x00000080, R10
+	ADDQ         $0x08, R12
+	DECQ         R11
+	JNZ          sumb
+
+sumEndb:
+	VMULPD       Z0, Z2, Z2
+	VMOVUPD      Z2, (R10)
+	VMOVUPD      (DI), Z4
+	VFNMADD231PD Z2, Z2, Z4
+	VMOVUPD      Z4, (DI)
+	VMOVUPD      (R8), Z4
+	VFNMADD231PD Z2, Z1, Z4
+	VMOVUPD      Z4, (R8)
+	VMULPD       Z0, Z3, Z3
+	VMOVUPD      Z3, 64(R10)
+	VMOVUPD      64(DI), Z2
+	VFNMADD231PD Z3, Z3, Z2
+	VMOVUPD      Z2, 64(DI)
+	VMOVUPD      64(R8), Z2
+	VFNMADD231PD Z3, Z1, Z2
+	VMOVUPD      Z2, 64(R8)
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, R8
+	ADDQ         CX, AX
+	SUBQ         $0x01, R9
+	JMP          groupb
+
+endb:
+	VZEROUPPER
+	RET
+
+// func cheapestColumn64AVX512(w *float64, diag *float64, pen *float64, n int, score *[8]float64, at *[8]int64)
+// Requires: AVX, AVX512F
+TEXT ·cheapestColumn64AVX512(SB), NOSPLIT, $0-48
+	MOVQ         w+0(FP), AX
+	MOVQ         diag+8(FP), CX
+	MOVQ         pen+16(FP), DX
+	MOVQ         n+24(FP), BX
+	MOVQ         $0x0000000000000008, SI
+	VMOVQ        SI, X0
+	VPBROADCASTQ X0, Z1
+	VMOVUPD      elimLanes64<>+0(SB), Z0
+	MOVQ         $0x7ff0000000000000, SI
+	VMOVQ        SI, X2
+	VPBROADCASTQ X2, Z2
+	MOVQ         $0xffffffffffffffff, SI
+	VMOVQ        SI, X3
+	VPBROADCASTQ X3, Z3
+	XORQ         SI, SI
+
+loop:
+	VMOVUPD   (AX)(SI*8), Z4
+	VMULPD    Z4, Z4, Z4
+	VDIVPD    (CX)(SI*8), Z4, Z4
+	VADDPD    (DX)(SI*8), Z4, Z4
+	VCMPPD    $0x11, Z2, Z4, K1
+	VMOVAPD   Z4, K1, Z2
+	VMOVDQA64 Z0, K1, Z3
+	VPADDQ    Z1, Z0, Z0
+	ADDQ      $0x08, SI
+	CMPQ      SI, BX
+	JL        loop
+	MOVQ      score+32(FP), AX
+	VMOVUPD   Z2, (AX)
+	MOVQ      at+40(FP), AX
+	VMOVUPD   Z3, (AX)
+	VZEROUPPER
+	RET
+
+// func cheapestRounding64AVX512(w *float64, diag *float64, pen *float64, scale *float64, inv *float64, lo *float64, hi *float64, n int, score *[8]float64, at *[8]int64, steps *[8]float64, far *[8]int64)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·cheapestRounding64AVX512(SB), NOSPLIT, $0-96
+	MOVQ         w+0(FP), AX
+	MOVQ         diag+8(FP), CX
+	MOVQ         pen+16(FP), DX
+	MOVQ         scale+24(FP), BX
+	MOVQ         inv+32(FP), SI
+	MOVQ         lo+40(FP), DI
+	MOVQ         hi+48(FP), R8
+	MOVQ         n+56(FP), R9
+	MOVQ         $0x0000000000000008, R10
+	VMOVQ        R10, X0
+	VPBROADCASTQ X0, Z1
+	VMOVUPD      elimLanes64<>+0(SB), Z0
+	MOVQ         $0x7ff0000000000000, R10
+	VMOVQ        R10, X2
+	VPBROADCASTQ X2, Z2
+	MOVQ         $0xffffffffffffffff, R10
+	VMOVQ        R10, X3
+	VPBROADCASTQ X3, Z3
+	MOVQ         $0xfff0000000000000, R10
+	VMOVQ        R10, X4
+	VPBROADCASTQ X4, Z4
+	MOVQ         $0xffffffffffffffff, R10
+	VMOVQ        R10, X5
+	VPBROADCASTQ X5, Z5
+	MOVQ         $0x7fffffffffffffff, R10
+	VMOVQ        R10, X6
+	VPBROADCASTQ X6, Z6
+	XORQ         R10, R10
+
+loop:
+	VMOVUPD     (AX)(R10*8), Z7
+	VMOVUPD     (SI)(R10*8), Z8
+	VMOVUPD     (DX)(R10*8), Z10
+	VMULPD      Z8, Z7, Z9
+	VRNDSCALEPD $0x00, Z9, Z9
+	VMAXPD      (DI)(R10*8), Z9, Z9
+	VMINPD      (R8)(R10*8), Z9, Z9
+	VMULPD      (BX)(R10*8), Z9, Z9
+	VSUBPD      Z9, Z7, Z7
+	VMULPD      Z7, Z7, Z9
+	VDIVPD      (CX)(R10*8), Z9, Z9
+	VADDPD      Z10, Z9, Z9
+	VCMPPD      $0x11, Z2, Z9, K1
+	VMOVAPD     Z9, K1, Z2
+	VMOVDQA64   Z0, K1, Z3
+	VANDPD      Z6, Z7, Z7
+	VMULPD      Z8, Z7, Z7
+	VSUBPD      Z10, Z7, Z7
+	VCMPPD      $0x1e, Z4, Z7, K1
+	VMOVAPD     Z7, K1, Z4
+	VMOVDQA64   Z0, K1, Z5
+	VPADDQ      Z1, Z0, Z0
+	ADDQ        $0x08, R10
+	CMPQ        R10, R9
+	JL          loop
+	MOVQ        score+64(FP), AX
+	VMOVUPD     Z2, (AX)
+	MOVQ        at+72(FP), AX
+	VMOVUPD     Z3, (AX)
+	MOVQ        steps+80(FP), AX
+	VMOVUPD     Z4, (AX)
+	MOVQ        far+88(FP), AX
+	VMOVUPD     Z5, (AX)
+	VZEROUPPER
+	RET
+
+// func blockStep64AVX512(d *float64, u *float64, c int, groups int)
+// Requires: AVX, AVX512F
+TEXT ·blockStep64AVX512(SB), NOSPLIT, $0-32
+	MOVQ  d+0(FP), AX
+	MOVQ  u+8(FP), CX
+	MOVQ  c+16(FP), DX
+	MOVQ  groups+24(FP), BX
+	MOVQ  BX, R8
+	TESTQ R8, R8
+	JZ    groupEnd
+
+group:
+	MOVQ $0x00000001, BX
+	MOVQ CX, SI
+
+row:
+	VMOVUPD (SI), Z0
+	VMOVUPD 64(SI), Z1
+	MOVQ    CX, DI
+	MOVQ    BX, R9
+	TESTQ   R9, R9
+	JZ      entryEnd
+
+entry:
+	VMOVUPD      (AX), Z2
+	VFNMADD231PD (DI), Z0, Z2
+	VMOVUPD      Z2, (AX)
+	VMOVUPD      64(AX), Z2
+	VFNMADD231PD 64(DI), Z1, Z2
+	VMOVUPD      Z2, 64(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, DI
+	DECQ         R9
+	JNZ          entry
+
+entryEnd:
+	ADDQ $0x00000080, SI
+	INCQ BX
+	CMPQ BX, DX
+	JLE  row
+	MOVQ SI, CX
+	DECQ R8
+	JNZ  group
+
+groupEnd:
+	VZEROUPPER
+	RET
+
+// func blockScore64AVX512(score *float64, w *float64, d *float64, work *float64, c int, groups int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·blockScore64AVX512(SB), NOSPLIT, $0-48
+	MOVQ         score+0(FP), AX
+	MOVQ         w+8(FP), CX
+	MOVQ         d+16(FP), DX
+	MOVQ         work+24(FP), BX
+	MOVQ         c+32(FP), SI
+	MOVQ         groups+40(FP), DI
+	MOVQ         SI, R8
+	INCQ         R8
+	IMULQ        SI, R8
+	SHLQ         $0x06, R8
+	ADDQ         BX, R8
+	MOVQ         $0x3ff0000000000000, R9
+	VMOVQ        R9, X0
+	VPBROADCASTQ X0, Z0
+	MOVQ         DI, R13
+	TESTQ        R13, R13
+	JZ           groupEnd
+
+group:
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	XORQ   DI, DI
+	MOVQ   BX, R9
+
+row:
+	MOVQ BX, R10
+	MOVQ R8, R12
+	XORQ R14, R14
+
+column:
+	VMOVUPD (DX), Z3
+	VMOVUPD 64(DX), Z4
+	ADDQ    $0x00000080, DX
+	MOVQ    R9, R11
+	MOVQ    R14, R15
+	TESTQ   R15, R15
+	JZ      productEnd
+
+product:
+	VMOVUPD      (R11), Z5
+	VFNMADD231PD (R10), Z5, Z3
+	VMOVUPD      64(R11), Z5
+	VFNMADD231PD 64(R10), Z5, Z4
+	ADDQ         $0x00000080, R11
+	ADDQ         $0x00000080, R10
+	DECQ         R15
+	JNZ          product
+
+productEnd:
+	CMPQ    R14, DI
+	JE      diagonal
+	VMULPD  (R10), Z3, Z3
+	VMOVUPD Z3, (R11)
+	VMULPD  64(R10), Z4, Z4
+	VMOVUPD Z4, 64(R11)
+	ADDQ    $0x00000080, R10
+	INCQ    R14
+	JMP     column
+
+diagonal:
+	VSQRTPD Z3, Z3
+	VDIVPD  Z3, Z0, Z3
+	VMOVUPD Z3, (R11)
+	VSQRTPD Z4, Z4
+	VDIVPD  Z4, Z0, Z4
+	VMOVUPD Z4, 64(R11)
+	VMOVUPD (CX), Z6
+	VMOVUPD 64(CX), Z7
+	ADDQ    $0x00000080, CX
+	MOVQ    DI, R10
+	TESTQ   R10, R10
+	JZ      solveEnd
+
+solve:
+	VMOVUPD      (R9), Z5
+	VFNMADD231PD (R12), Z5, Z6
+	VMOVUPD      64(R9), Z5
+	VFNMADD231PD 64(R12), Z5, Z7
+	ADDQ         $0x00000080, R9
+	ADDQ         $0x00000080, R12
+	DECQ         R10
+	JNZ          solve
+
+solveEnd:
+	ADDQ    $0x00000080, R9
+	VMULPD  Z3, Z6, Z6
+	VMOVUPD Z6, (R12)
+	VMULPD  Z6, Z6, Z6
+	VADDPD  Z6, Z1, Z1
+	VMULPD  Z4, Z7, Z7
+	VMOVUPD Z7, 64(R12)
+	VMULPD  Z7, Z7, Z7
+	VADDPD  Z7, Z2, Z2
+	INCQ    DI
+	CMPQ    DI, SI
+	JL      row
+	VMOVUPD Z1, (AX)
+	VMOVUPD Z2, 64(AX)
+	ADDQ    $0x00000080, AX
+	DECQ    R13
+	JNZ     group
+
+groupEnd:
+	VZEROUPPER
+	RET
+
+// func split32AVX2(dst *float32, src *float32, c int, groups int)
+// Requires: AVX
+TEXT ·split32AVX2(SB), NOSPLIT, $0-32
+	MOVQ  dst+0(FP), AX
+	MOVQ  src+8(FP), CX
+	MOVQ  c+16(FP), DX
+	MOVQ  groups+24(FP), BX
+	MOVQ  DX, SI
+	SHRQ  $0x02, SI
+	SHLQ  $0x02, DX
+	LEAQ  (DX)(DX*2), DI
+	MOVQ  BX, R8
+	TESTQ R8, R8
+	JZ    groupEnd
+
+group:
+	MOVQ  SI, R9
+	TESTQ R9, R9
+	JZ    quadEnd
+
+quad:
+	MOVQ      CX, BX
+	VMOVUPS   (BX), X0
+	VMOVUPS   (BX)(DX*1), X1
+	VMOVUPS   (BX)(DX*2), X2
+	VMOVUPS   (BX)(DI*1), X3
+	LEAQ      (BX)(DX*4), BX
+	VUNPCKLPS X1, X0, X4
+	VUNPCKHPS X1, X0, X0
+	VUNPCKLPS X3, X2, X1
+	VUNPCKHPS X3, X2, X2
+	VSHUFPS   $0x44, X1, X4, X3
+	VMOVUPS   X3, (AX)
+	VSHUFPS   $0xee, X1, X4, X3
+	VMOVUPS   X3, 64(AX)
+	VSHUFPS   $0x44, X2, X0, X3
+	VMOVUPS   X3, 128(AX)
+	VSHUFPS   $0xee, X2, X0, X3
+	VMOVUPS   X3, 192(AX)
+	VMOVUPS   (BX), X0
+	VMOVUPS   (BX)(DX*1), X1
+	VMOVUPS   (BX)(DX*2), X2
+	VMOVUPS   (BX)(DI*1), X3
+	LEAQ      (BX)(DX*4), BX
+	VUNPCKLPS X1, X0, X4
+	VUNPCKHPS X1, X0, X0
+	VUNPCKLPS X3, X2, X1
+	VUNPCKHPS X3, X2, X2
+	VSHUFPS   $0x44, X1, X4, X3
+	VMOVUPS   X3, 16(AX)
+	VSHUFPS   $0xee, X1, X4, X3
+	VMOVUPS   X3, 80(AX)
+	VSHUFPS   $0x44, X2, X0, X3
+	VMOVUPS   X3, 144(AX)
+	VSHUFPS   $0xee, X2, X0, X3
+	VMOVUPS   X3, 208(AX)
+	VMOVUPS   (BX), X0
+	VMOVUPS   (BX)(DX*1), X1
+	VMOVUPS   (BX)(DX*2), X2
+	VMOVUPS   (BX)(DI*1), X3
+	LEAQ      (BX)(DX*4), BX
+	VUNPCKLPS X1, X0, X4
+	VUNPCKHPS X1, X0, X0
+	VUNPCKLPS X3, X2, X1
+	VUNPCKHPS X3, X2, X2
+	VSHUFPS   $0x44, X1, X4, X3
+	VMOVUPS   X3, 32(AX)
+	VSHUFPS   $0xee, X1, X4, X3
+	VMOVUPS   X3, 96(AX)
+	VSHUFPS   $0x44, X2, X0, X3
+	VMOVUPS   X3, 160(AX)
+	VSHUFPS   $0xee, X2, X0, X3
+	VMOVUPS   X3, 224(AX)
+	VMOVUPS   (BX), X0
+	VMOVUPS   (BX)(DX*1), X1
+	VMOVUPS   (BX)(DX*2), X2
+	VMOVUPS   (BX)(DI*1), X3
+	LEAQ      (BX)(DX*4), BX
+	VUNPCKLPS X1, X0, X4
+	VUNPCKHPS X1, X0, X0
+	VUNPCKLPS X3, X2, X1
+	VUNPCKHPS X3, X2, X2
+	VSHUFPS   $0x44, X1, X4, X3
+	VMOVUPS   X3, 48(AX)
+	VSHUFPS   $0xee, X1, X4, X3
+	VMOVUPS   X3, 112(AX)
+	VSHUFPS   $0x44, X2, X0, X3
+	VMOVUPS   X3, 176(AX)
+	VSHUFPS   $0xee, X2, X0, X3
+	VMOVUPS   X3, 240(AX)
+	ADDQ      $0x10, CX
+	ADDQ      $0x00000100, AX
+	DECQ      R9
+	JNZ       quad
+
+quadEnd:
+	LEAQ (CX)(DX*8), CX
+	LEAQ (CX)(DX*4), CX
+	ADDQ DI, CX
+	DECQ R8
+	JNZ  group
+
+groupEnd:
 	VZEROUPPER
 	RET

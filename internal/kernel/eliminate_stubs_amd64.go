@@ -4,26 +4,127 @@
 
 package kernel
 
-// elimUpdate32AVX2 is elimUpdate.
+// elimUpdate32AVX2 is elimUpdateGeneric.
+//
+//go:noescape
 func elimUpdate32AVX2(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
 
-// elimStep32AVX2 is elimStep.
+// elimStep32AVX2 is elimStepGeneric.
+//
+//go:noescape
 func elimStep32AVX2(u *float32, depth int, t int, col *float32, coef *float32, inv float32, c float32, diag *float32, w *float32, tiles int)
 
-// cheapestColumn32AVX2 is cheapestColumn by lane.
+// cheapestColumn32AVX2 is cheapestColumnGeneric.
+//
+//go:noescape
 func cheapestColumn32AVX2(w *float32, diag *float32, pen *float32, n int, score *[8]float32, at *[8]int32)
 
-// cheapestRounding32AVX2 is cheapestRounding by lane.
+// cheapestRounding32AVX2 is cheapestRoundingGeneric.
+//
+//go:noescape
 func cheapestRounding32AVX2(w *float32, diag *float32, pen *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, score *[8]float32, at *[8]int32, steps *[8]float32, far *[8]int32)
 
-// elimUpdate64AVX2 is elimUpdate.
+// blockStep32AVX2 is blockStepGeneric.
+//
+//go:noescape
+func blockStep32AVX2(d *float32, u *float32, c int, groups int)
+
+// blockScore32AVX2 is blockScoreGeneric.
+//
+//go:noescape
+func blockScore32AVX2(score *float32, w *float32, d *float32, work *float32, c int, groups int)
+
+// elimUpdate32AVX512 is elimUpdateGeneric.
+//
+//go:noescape
+func elimUpdate32AVX512(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
+
+// elimStep32AVX512 is elimStepGeneric.
+//
+//go:noescape
+func elimStep32AVX512(u *float32, depth int, t int, col *float32, coef *float32, inv float32, c float32, diag *float32, w *float32, tiles int)
+
+// cheapestColumn32AVX512 is cheapestColumnGeneric.
+//
+//go:noescape
+func cheapestColumn32AVX512(w *float32, diag *float32, pen *float32, n int, score *[16]float32, at *[16]int32)
+
+// cheapestRounding32AVX512 is cheapestRoundingGeneric.
+//
+//go:noescape
+func cheapestRounding32AVX512(w *float32, diag *float32, pen *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, score *[16]float32, at *[16]int32, steps *[16]float32, far *[16]int32)
+
+// blockStep32AVX512 is blockStepGeneric.
+//
+//go:noescape
+func blockStep32AVX512(d *float32, u *float32, c int, groups int)
+
+// blockScore32AVX512 is blockScoreGeneric.
+//
+//go:noescape
+func blockScore32AVX512(score *float32, w *float32, d *float32, work *float32, c int, groups int)
+
+// elimUpdate64AVX2 is elimUpdateGeneric.
+//
+//go:noescape
 func elimUpdate64AVX2(dst *float64, src *float64, u *float64, depth int, t int, tiles int)
 
-// elimStep64AVX2 is elimStep.
+// elimStep64AVX2 is elimStepGeneric.
+//
+//go:noescape
 func elimStep64AVX2(u *float64, depth int, t int, col *float64, coef *float64, inv float64, c float64, diag *float64, w *float64, tiles int)
 
-// cheapestColumn64AVX2 is cheapestColumn by lane.
+// cheapestColumn64AVX2 is cheapestColumnGeneric.
+//
+//go:noescape
 func cheapestColumn64AVX2(w *float64, diag *float64, pen *float64, n int, score *[4]float64, at *[4]int64)
 
-// cheapestRounding64AVX2 is cheapestRounding by lane.
+// cheapestRounding64AVX2 is cheapestRoundingGeneric.
+//
+//go:noescape
 func cheapestRounding64AVX2(w *float64, diag *float64, pen *float64, scale *float64, inv *float64, lo *float64, hi *float64, n int, score *[4]float64, at *[4]int64, steps *[4]float64, far *[4]int64)
+
+// blockStep64AVX2 is blockStepGeneric.
+//
+//go:noescape
+func blockStep64AVX2(d *float64, u *float64, c int, groups int)
+
+// blockScore64AVX2 is blockScoreGeneric.
+//
+//go:noescape
+func blockScore64AVX2(score *float64, w *float64, d *float64, work *float64, c int, groups int)
+
+// elimUpdate64AVX512 is elimUpdateGeneric.
+//
+//go:noescape
+func elimUpdate64AVX512(dst *float64, src *float64, u *float64, depth int, t int, tiles int)
+
+// elimStep64AVX512 is elimStepGeneric.
+//
+//go:noescape
+func elimStep64AVX512(u *float64, depth int, t int, col *float64, coef *float64, inv float64, c float64, diag *float64, w *float64, tiles int)
+
+// cheapestColumn64AVX512 is cheapestColumnGeneric.
+//
+//go:noescape
+func cheapestColumn64AVX512(w *float64, diag *float64, pen *float64, n int, score *[8]float64, at *[8]int64)
+
+// cheapestRounding64AVX512 is cheapestRoundingGeneric.
+//
+//go:noescape
+func cheapestRounding64AVX512(w *float64, diag *float64, pen *float64, scale *float64, inv *float64, lo *float64, hi *float64, n int, score *[8]float64, at *[8]int64, steps *[8]float64, far *[8]int64)
+
+// blockStep64AVX512 is blockStepGeneric.
+//
+//go:noescape
+func blockStep64AVX512(d *float64, u *float64, c int, groups int)
+
+// blockScore64AVX512 is blockScoreGeneric.
+//
+//go:noescape
+func blockScore64AVX512(score *float64, w *float64, d *float64, work *float64, c int, groups int)
+
+// split32AVX2 is splitGeneric for c a multiple of 4.
+//
+//go:noescape
+func split32AVX2(dst *float32, src *float32, c int, groups int)

@@ -26,10 +26,6 @@ type forms struct {
 	deinterleave  func(even, odd, src []float32)
 	winogradIn    func(dst []float32, ldd int, x []float32, pitch, phase, n int)
 	winogradOut   func(dst0, dst1, m []float32, ldm int, add0, add1 []float32, bias, lo, hi float32)
-	compact       func(dst, src []float32, keep []int32, from, to int)
-	panelStep     func(u []float32, ldu, t int, col, coef []float32, inv, c float32, diag, w []float32)
-	argminScore   func(w, diag, mask []float32) (int, float32)
-	quantScore    func(w, diag, mask, scale, zero []float32, maxq float32) (int, float32, int, float32)
 }
 
 var generic = forms{
@@ -37,7 +33,7 @@ var generic = forms{
 	mulSub: mulSubGeneric, clip: clipGeneric, sum: sumGeneric, largest: largestGeneric, sumSquares: sumSquaresGeneric,
 	exp: expGeneric, tanh: tanhGeneric, erf: erfGeneric, gelu: geluGeneric, sigmoid: sigmoidGeneric, silu: siluGeneric,
 	expSum: expSumGeneric, normalize: normalizeGeneric, addWide: addWideGeneric, transpose: transposeGeneric,
-	compact: compactGeneric, panelStep: panelStepGeneric, argminScore: argminScoreGeneric, quantScore: quantScoreGeneric,
+
 	gather: gatherGeneric, taps: tapsGeneric, copyRows: copyRowsGeneric, deinterleave: deinterleaveGeneric,
 	winogradIn: winogradInGeneric, winogradOut: winogradOutGeneric,
 }

@@ -40,9 +40,6 @@ func formsOf(i ISA) *forms {
 	f := generic
 	if i >= AVX2 {
 		f.addWide = addWideAVX2
-		f.panelStep = panelStepAVX2
-		f.argminScore = argminScoreAVX2
-		f.quantScore = quantScoreAVX2
 		f.add = addAVX2
 		f.sub = subAVX2
 		f.mul = mulAVX2
@@ -64,7 +61,6 @@ func formsOf(i ISA) *forms {
 		f.gelu = geluAVX2
 		f.expSum = expSumAVX2
 		f.transpose = transposeAVX2
-		f.compact = compactAVX2
 		f.taps = tapsWith(tapsAVX2, 8)
 		f.gather = gatherWith(gatherAVX2, 8)
 		f.winogradIn = winogradInWith(winogradInAVX2, 8)
@@ -72,9 +68,6 @@ func formsOf(i ISA) *forms {
 	}
 	if i == AVX512 {
 		f.addWide = addWideAVX512
-		f.panelStep = panelStepAVX512
-		f.argminScore = argminScoreAVX512
-		f.quantScore = quantScoreAVX512
 		f.add = addAVX512
 		f.sub = subAVX512
 		f.mul = mulAVX512
@@ -138,19 +131,4 @@ func packFast(dst []float32, w int, src []float32, ld, kb int) int {
 		transpose8AVX2(&dst[j], w, &src[j*ld], ld, min(8, w-j), blocks)
 	}
 	return 8 * blocks
-}
-
-// compactAVX2 takes whole groups of eight whose windows end within src; the others go one by one.
-func compactAVX2(dst, src []float32, keep []int32, from, to int) {
-	if groups := (to - from) / 8; groups > 0 {
-		for groups > 0 && int(keep[from+8*groups-8])+16 > len(src) {
-			groups--
-		}
-		if groups > 0 {
-			_ = dst[from+8*groups-1]
-			compact8AVX2(&dst[from], &src[0], &keep[from], groups)
-			from += 8 * groups
-		}
-	}
-	compactGeneric(dst, src, keep, from, to)
 }

@@ -58,10 +58,11 @@ type engine[T number] struct {
 	unit int       // columns that move together
 	keep []T       // columns on the move, deepest x ld
 
-	n, t  int // surviving columns when the panel began; columns eliminated since
-	depth int // panel columns until the next update
-	col   []T
-	coef  []T
+	n, t   int // surviving columns when the panel began; columns eliminated since
+	depth  int // panel columns until the next update
+	stride int // rows from one tile of the panel to the next: one more than depth, so that tiles fall on different lines of the cache
+	col    []T
+	coef   []T
 
 	// By position; padded to whole tiles with pen = +Inf.
 	w, diag, pen []T
@@ -109,7 +110,7 @@ func (m *tiled[T]) index(i, j int) int { return j/tile*m.ld*tile + i*tile + j%ti
 func newEngine[T number](base *tiled[T]) *engine[T] {
 	ld := base.ld
 	v := func(n int) []T { return make([]T, n) }
-	return &engine[T]{k: kernelsFor[T](), base: base, own: v(ld * ld), u: v(deepest * ld), unit: base.unit, keep: v(deepest * ld), col: v(ld), coef: v(deepest),
+	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: v(ld * ld), u: v((deepest + 1) * ld), unit: base.unit, keep: v(deepest * ld), col: v(ld), coef: v(deepest),
 		w: v(ld), diag: v(ld), pen: v(ld), at: make([]int32, ld), pos: make([]int32, base.d), gone: make([]bool, base.d), out: v(base.d)}
 }
 
@@ -154,20 +155,21 @@ func (e *engine[T]) reset(w []float32) {
 
 func (e *engine[T]) setDepth() {
 	e.depth = max(depthFor(e.n)/e.unit, 1) * e.unit
+	e.stride = e.depth + 1
 }
 
 // eliminate gives the column at position p its value, moves the other weights and appends the column to the panel.
 func (e *engine[T]) eliminate(p int, value T) float64 {
 	n := e.padded()
 	e.column(p)
-	up := e.u[p/tile*deepest*tile+p%tile:]
+	up := e.u[p/tile*e.stride*tile+p%tile:]
 	for s := range e.t {
 		e.coef[s] = up[s*tile]
 	}
 	d := float64(e.diag[p])
 	diff := float64(e.w[p]) - float64(value)
 	inv := 1 / math.Sqrt(d)
-	e.k.Step(e.u, deepest, e.t, e.col[:n], e.coef, T(inv), T(diff*inv), e.diag, e.w)
+	e.k.Step(e.u, e.stride, e.t, e.col[:n], e.coef, T(inv), T(diff*inv), e.diag, e.w)
 	e.t++
 	c := e.at[p]
 	e.w[p], e.pen[p], e.gone[c], e.out[c] = value, T(inf), true, value
@@ -220,7 +222,7 @@ func (e *engine[T]) update(r rule[T]) {
 func (e *engine[T]) subtract(from, to, tiles int) {
 	for q := from; q < to; q++ {
 		i := e.base.index(q*tile, q*tile)
-		e.k.Update(e.own[i:], e.a[i:], e.u[q*deepest*tile:], deepest, e.t, tiles-q)
+		e.k.Update(e.own[i:], e.a[i:], e.u[q*e.stride*tile:], e.stride, e.t, tiles-q)
 	}
 }
 
@@ -240,7 +242,7 @@ func (e *engine[T]) moves(n int) []move {
 		ms = append(ms, move{to, from})
 		e.w[to], e.diag[to], e.pen[to], e.at[to] = e.w[from], e.diag[from], e.pen[from], e.at[from]
 		e.pos[e.at[to]] = int32(to)
-		ut, uf := e.u[to/tile*deepest*tile+to%tile:], e.u[from/tile*deepest*tile+from%tile:]
+		ut, uf := e.u[to/tile*e.stride*tile+to%tile:], e.u[from/tile*e.stride*tile+from%tile:]
 		for s := range e.t {
 			ut[s*tile] = uf[s*tile]
 		}
@@ -290,14 +292,6 @@ func (e *engine[T]) weights(dst []float32) {
 			dst[c] = float32(e.w[e.pos[c]])
 		}
 	}
-}
-
-// kernelsFor is the machine's kernels for T.
-func kernelsFor[T number]() kernel.Elim[T] {
-	if k, ok := any(kernel.Elim32).(kernel.Elim[T]); ok {
-		return k
-	}
-	return any(kernel.Elim64).(kernel.Elim[T])
 }
 
 // eachEngine calls work for every row, each worker with an engine and a rule of its own, on units of c columns.

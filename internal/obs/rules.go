@@ -53,39 +53,72 @@ func (g *groups[T]) eliminated(e *engine[T], p int) {
 // blocks removes the block B of c columns of least 1/2 w_B^T ([Hinv]_BB)^-1 w_B, column by column.
 type blocks[T number] struct {
 	c     int
-	d     []T // unit-major lower triangles of [Hinv]_BB, c*(c+1)/2 each
+	base  []T // d at the start of every row
+	d     []T // lower triangles of [Hinv]_BB, c*(c+1)/2 each, in groups of tile blocks: see kernel.Elim
 	rest  int // positions before the first unit
 	block int // position of the block that goes; its columns from here on are open
 	left  int // columns of it still to go
-	row   []T
+	row   []T // a vector over positions
+	split []T // row from the first unit on, in groups
+	score []T
+	work  []T
+}
+
+// size is the entries of a triangle.
+func (b *blocks[T]) size() int { return b.c * (b.c + 1) / 2 }
+
+// entry is the place in d of the first entry of the block at position p; the next ones follow a tile apart.
+func (b *blocks[T]) entry(p int) int {
+	k := (p - b.rest) / b.c
+	return k/tile*b.size()*tile + k%tile
 }
 
 func (b *blocks[T]) start(e *engine[T], row int) {
-	m := e.base
-	b.rest, b.left, b.d, b.row = m.rest, 0, b.d[:0], make([]T, b.c)
-	for p := m.rest; p < m.d; p += b.c {
-		for i := range b.c {
-			for j := range i + 1 {
-				hi, lo := p+i, p+j
-				b.d = append(b.d, m.data[m.index(hi, lo)])
-			}
-		}
+	if b.base == nil {
+		b.prepare(e.base)
 	}
+	copy(b.d, b.base)
+	b.left = 0
 	for p := range b.rest {
 		e.pen[p] = T(inf)
 	}
 }
 
-func (b *blocks[T]) size() int { return b.c * (b.c + 1) / 2 }
+// prepare takes the triangles out of m.
+func (b *blocks[T]) prepare(m *tiled[T]) {
+	b.rest = m.rest
+	groups := (m.d/b.c + tile - 1) / tile
+	n := groups * b.size() * tile
+	b.base, b.d = make([]T, n), make([]T, n)
+	b.split, b.score = make([]T, groups*b.c*tile), make([]T, groups*tile)
+	b.work, b.row = make([]T, (b.size()+b.c)*tile), make([]T, b.rest+len(b.split)+m.ld)
+	for p := m.rest; p < m.d; p += b.c {
+		at := b.entry(p)
+		for i := range b.c {
+			for j := range i + 1 {
+				b.base[at] = m.data[m.index(p+i, p+j)]
+				at += tile
+			}
+		}
+	}
+}
+
+// splitRow lays b.row out in groups, as many as e has blocks for.
+func (b *blocks[T]) splitRow(e *engine[T]) []T {
+	n := ((e.n-b.rest)/b.c + tile - 1) / tile * tile * b.c
+	e.k.Split(b.split[:n], b.row[b.rest:b.rest+n], b.c)
+	return b.split[:n]
+}
 
 func (b *blocks[T]) choose(e *engine[T]) (int, T) {
 	if b.left == 0 {
-		best := math.Inf(1)
-		for p, d := b.rest, b.d; p < e.n; p, d = p+b.c, d[b.size():] {
-			if e.pen[p] == 0 {
-				if s := b.cost(e.w[p:p+b.c], d); s < best {
-					best, b.block, b.left = s, p, b.c
-				}
+		copy(b.row, e.w[:e.n])
+		w := b.splitRow(e)
+		e.k.BlockScore(b.score, w, b.d, b.work, b.c)
+		best := T(inf)
+		for k, s := range b.score[:(e.n-b.rest)/b.c] {
+			if s < best && e.pen[b.rest+k*b.c] == 0 {
+				best, b.block, b.left = s, b.rest+k*b.c, b.c
 			}
 		}
 		if b.left == 0 {
@@ -96,53 +129,21 @@ func (b *blocks[T]) choose(e *engine[T]) (int, T) {
 	return b.block + b.c - 1 - b.left, 0
 }
 
-// cost is |y|^2 for D = L L^T, L y = w.
-func (b *blocks[T]) cost(w []T, d []T) float64 {
-	var l [64 * 65 / 2]float64
-	var y [64]float64
-	sum, k := 0.0, 0
-	for i := range w {
-		yi := float64(w[i])
-		kj := 0
-		for j := range i + 1 {
-			s := float64(d[k+j])
-			for x := range j {
-				s -= l[k+x] * l[kj+x]
-			}
-			if j < i {
-				l[k+j] = s * l[kj+j] // the diagonal of l holds reciprocals
-				yi -= l[k+j] * y[j]
-			} else {
-				l[k+j] = 1 / math.Sqrt(s)
-			}
-			kj += j + 1
-		}
-		y[i] = yi * l[k+i]
-		sum += y[i] * y[i]
-		k += i + 1
-	}
-	return sum
-}
-
 func (b *blocks[T]) eliminated(e *engine[T], p int) {
-	u, d := e.u[(e.t-1)*tile:], b.d
-	for lo := b.rest; lo < e.n; lo += b.c {
-		k := 0
-		for i := range b.c {
-			b.row[i] = u[(lo+i)/tile*deepest*tile+(lo+i)%tile]
-			for j := range i + 1 {
-				d[k] -= b.row[i] * b.row[j]
-				k++
-			}
-		}
-		d = d[k:]
+	for i := 0; i < e.n; i += tile {
+		*(*[tile]T)(b.row[i:]) = *(*[tile]T)(e.u[i*e.stride+(e.t-1)*tile:])
 	}
+	u := b.splitRow(e)
+	e.k.BlockStep(b.d, u, b.c)
 }
 
 func (b *blocks[T]) moved(to, from int) {
 	if (to-b.rest)%b.c == 0 {
-		n := b.size()
-		copy(b.d[(to-b.rest)/b.c*n:][:n], b.d[(from-b.rest)/b.c*n:][:n])
+		t, f := b.entry(to), b.entry(from)
+		for range b.size() {
+			b.d[t] = b.d[f]
+			t, f = t+tile, f+tile
+		}
 	}
 }
 

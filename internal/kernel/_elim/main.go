@@ -1,4 +1,4 @@
-// Command _elim writes the AVX2 forms of the elimination kernels, for float32 and float64:
+// Command _elim writes the AVX2 and AVX-512 forms of the elimination kernels, for float32 and float64:
 //
 //	go run . -out ../eliminate_amd64.s -stubs ../eliminate_stubs_amd64.go -pkg kernel
 package main
@@ -14,31 +14,35 @@ import (
 
 const tile = 16
 
-// form is the instructions and sizes for one type of number.
+// form is the instructions and sizes for one type of number and one width of vectors.
 type form struct {
-	bits, size, lanes            int // size in bytes, lanes a vector
-	greatest                     uint64
-	broadcast, move, fnmadd      func(...Op)
-	mul, add, sub, div, max, min func(...Op)
-	and, blend, addIndex, spread func(...Op)
-	round, compare               func(...Op)
-	first                        Mem // the vector 0, 1, 2, ...
+	bits, size                 int // size in bytes
+	width                      int // bytes of a vector
+	broadcast, move            func(...Op)
+	fnmadd, fnmaddEach         func(...Op) // fnmaddEach multiplies by one number in memory; AVX-512 only
+	mul, add, sub, div         func(...Op)
+	max, min, and, sqrt        func(...Op)
+	addIndex, spread           func(...Op)
+	compare                    func(...Op)
+	round, blend               func(...Op) // AVX2
+	roundWide, moveIndex, keep func(...Op) // AVX-512: keep moves by mask
+	first                      Mem         // the vector 0, 1, 2, ...
 }
 
 var single = form{
-	bits: 32, size: 4, lanes: 8, greatest: 0x7f800000,
-	broadcast: VBROADCASTSS, move: VMOVUPS, fnmadd: VFNMADD231PS,
-	mul: VMULPS, add: VADDPS, sub: VSUBPS, div: VDIVPS, max: VMAXPS, min: VMINPS,
-	and: VANDPS, blend: op4(VBLENDVPS), addIndex: VPADDD, spread: VPBROADCASTD,
-	round: op3(VROUNDPS), compare: VCMPPS,
+	bits: 32, size: 4,
+	broadcast: VBROADCASTSS, move: VMOVUPS, fnmadd: VFNMADD231PS, fnmaddEach: VFNMADD231PS_BCST,
+	mul: VMULPS, add: VADDPS, sub: VSUBPS, div: VDIVPS, max: VMAXPS, min: VMINPS, and: VANDPS, sqrt: VSQRTPS,
+	addIndex: VPADDD, spread: VPBROADCASTD, compare: VCMPPS,
+	round: op3(VROUNDPS), blend: op4(VBLENDVPS), roundWide: VRNDSCALEPS, moveIndex: VMOVDQA32, keep: VMOVAPS,
 }
 
 var double = form{
-	bits: 64, size: 8, lanes: 4, greatest: 0x7ff0000000000000,
-	broadcast: VBROADCASTSD, move: VMOVUPD, fnmadd: VFNMADD231PD,
-	mul: VMULPD, add: VADDPD, sub: VSUBPD, div: VDIVPD, max: VMAXPD, min: VMINPD,
-	and: VANDPD, blend: op4(VBLENDVPD), addIndex: VPADDQ, spread: VPBROADCASTQ,
-	round: op3(VROUNDPD), compare: VCMPPD,
+	bits: 64, size: 8,
+	broadcast: VBROADCASTSD, move: VMOVUPD, fnmadd: VFNMADD231PD, fnmaddEach: VFNMADD231PD_BCST,
+	mul: VMULPD, add: VADDPD, sub: VSUBPD, div: VDIVPD, max: VMAXPD, min: VMINPD, and: VANDPD, sqrt: VSQRTPD,
+	addIndex: VPADDQ, spread: VPBROADCASTQ, compare: VCMPPD,
+	round: op3(VROUNDPD), blend: op4(VBLENDVPD), roundWide: VRNDSCALEPD, moveIndex: VMOVDQA64, keep: VMOVAPD,
 }
 
 func op3(f func(a, b, c Op)) func(...Op)    { return func(o ...Op) { f(o[0], o[1], o[2]) } }
@@ -48,62 +52,104 @@ func main() {
 	ConstraintExpr("!noasm")
 	for _, f := range []form{single, double} {
 		f.data()
-		f.update()
-		f.step()
-		f.cheapest()
-		f.rounding()
+		for _, width := range []int{32, 64} {
+			f.width = width
+			f.update()
+			f.step()
+			f.cheapest()
+			f.rounding()
+			f.blockStep()
+			f.blockScore()
+		}
 	}
+	split()
 	Generate()
 }
 
 // text begins function name for the form; sig says T for its number and I for its index.
-func (f form) text(name, sig, doc string) {
-	name = fmt.Sprintf("%s%dAVX2", name, f.bits)
-	sig = strings.NewReplacer("T", fmt.Sprintf("float%d", f.bits), "I", fmt.Sprintf("int%d", f.bits), "L", fmt.Sprint(f.lanes)).Replace(sig)
-	TEXT(name, NOSPLIT, sig)
-	Doc(name + " " + doc)
+func (f form) text(name, sig string) {
+	full := fmt.Sprintf("%s%d%s", name, f.bits, map[int]string{32: "AVX2", 64: "AVX512"}[f.width])
+	sig = strings.NewReplacer("T", fmt.Sprintf("float%d", f.bits), "I", fmt.Sprintf("int%d", f.bits), "L", fmt.Sprint(f.lanes())).Replace(sig)
+	TEXT(full, NOSPLIT, sig)
+	Pragma("noescape")
+	Doc(full + " is " + name + "Generic.")
 }
 
-// row is the bytes of a tile row, vectors how many vectors it takes.
+func (f form) end() {
+	VZEROUPPER()
+	RET()
+}
+
+func (f form) wide() bool { return f.width == 64 }
+
+func (f form) vec() reg.VecVirtual {
+	if f.wide() {
+		return ZMM()
+	}
+	return YMM()
+}
+
+func (f form) vecs(n int) []reg.VecVirtual {
+	v := make([]reg.VecVirtual, n)
+	for i := range v {
+		v[i] = f.vec()
+	}
+	return v
+}
+
+// row is the bytes of a tile row, vectors how many vectors it takes, lanes the numbers in one.
 func (f form) row() int     { return tile * f.size }
-func (f form) vectors() int { return tile / f.lanes }
+func (f form) vectors() int { return f.row() / f.width }
+func (f form) lanes() int   { return f.width / f.size }
 func (f form) log() uint64  { return map[int]uint64{4: 6, 8: 7}[f.size] } // row() = 1 << log
+
+// at is vector i of the tile row at p.
+func (f form) at(p reg.Register, i int) Mem { return Mem{Base: p, Disp: i * f.width} }
+
+// next moves p to the next tile row.
+func (f form) next(p reg.Register) { ADDQ(U32(uint32(f.row())), p) }
 
 // label makes names unique within a function.
 func label(name string, i int) string { return name + string(rune('a'+i)) }
 
-// update is elimUpdate: the 16 rows of a tile in strips of 6, 5 and 5 rows, two vectors wide, so that 10 to 12 sums hide
-// the latency of the multiply-add.
+// update is elimUpdate. AVX2 takes the 16 rows of a tile in strips of 6, 5 and 5 rows, two vectors wide, so that 10 to 12
+// sums hide the latency of the multiply-add; AVX-512 has room for all rows of one vector.
 func (f form) update() {
-	f.text("elimUpdate", "func(dst, src, u *T, depth, t, tiles int)", "is elimUpdate.")
+	f.text("elimUpdate", "func(dst, src, u *T, depth, t, tiles int)")
 	dst, src, uj := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("u"), GP64())
 	depth, t, tiles := Load(Param("depth"), GP64()), Load(Param("t"), GP64()), Load(Param("tiles"), GP64())
 	SHLQ(Imm(f.log()), depth) // bytes from one tile of the panel to the next
 	ui := GP64()
 	MOVQ(uj, ui)
 	Label("tile")
-	for half := range f.vectors() / 2 {
+	strips, vectors := []int{6, 5, 5}, 2
+	if f.wide() {
+		strips, vectors = []int{16}, 1
+	}
+	id := 0
+	for v := 0; v < f.vectors(); v += vectors {
 		at := 0
-		for i, rows := range []int{6, 5, 5} {
-			f.strip(3*half+i, at, rows, half*64, dst, src, ui, uj, t)
+		for _, rows := range strips {
+			f.strip(id, at, rows, vectors, v*f.width, dst, src, ui, uj, t)
 			at += rows
+			id++
 		}
 	}
 	ADDQ(depth, ui)
-	ADDQ(U32(tile*f.row()), src)
-	ADDQ(U32(tile*f.row()), dst)
+	ADDQ(U32(uint32(tile*f.row())), src)
+	ADDQ(U32(uint32(tile*f.row())), dst)
 	DECQ(tiles)
 	JNZ(LabelRef("tile"))
-	VZEROUPPER()
-	RET()
+	f.end()
 }
 
-func (f form) strip(id, at, rows, disp int, dst, src, ui, uj, t reg.Register) {
-	acc := make([][2]reg.VecVirtual, rows)
+func (f form) strip(id, at, rows, vectors, disp int, dst, src, ui, uj, t reg.Register) {
+	acc := make([][]reg.VecVirtual, rows)
+	place := func(p reg.Register, r, h int) Mem { return Mem{Base: p, Disp: (at+r)*f.row() + disp + f.width*h} }
 	for r := range acc {
+		acc[r] = f.vecs(vectors)
 		for h := range acc[r] {
-			acc[r][h] = YMM()
-			f.move(Mem{Base: src, Disp: (at+r)*f.row() + disp + 32*h}, acc[r][h])
+			f.move(place(src, r, h), acc[r][h])
 		}
 	}
 	a, b, k := GP64(), GP64(), GP64()
@@ -112,40 +158,48 @@ func (f form) strip(id, at, rows, disp int, dst, src, ui, uj, t reg.Register) {
 	MOVQ(t, k)
 	l := label("strip", id)
 	Label(l)
-	b0, b1, x := YMM(), YMM(), YMM()
-	f.move(Mem{Base: b, Disp: disp}, b0)
-	f.move(Mem{Base: b, Disp: disp + 32}, b1)
-	for r := range acc {
-		f.broadcast(Mem{Base: a, Disp: (at + r) * f.size}, x)
-		f.fnmadd(b0, x, acc[r][0])
-		f.fnmadd(b1, x, acc[r][1])
+	right := f.vecs(vectors)
+	for h := range right {
+		f.move(Mem{Base: b, Disp: disp + f.width*h}, right[h])
 	}
-	ADDQ(Imm(uint64(f.row())), a)
-	ADDQ(Imm(uint64(f.row())), b)
+	for r := range acc {
+		m := Mem{Base: a, Disp: (at + r) * f.size}
+		if f.wide() {
+			f.fnmaddEach(m, right[0], acc[r][0])
+			continue
+		}
+		x := f.vec()
+		f.broadcast(m, x)
+		for h := range right {
+			f.fnmadd(right[h], x, acc[r][h])
+		}
+	}
+	f.next(a)
+	f.next(b)
 	DECQ(k)
 	JNZ(LabelRef(l))
 	for r := range acc {
 		for h := range acc[r] {
-			f.move(acc[r][h], Mem{Base: dst, Disp: (at+r)*f.row() + disp + 32*h})
+			f.move(acc[r][h], place(dst, r, h))
 		}
 	}
 }
 
-// step is elimStep over groups of eight vectors, then single tiles.
+// step is elimStep over groups of eight vectors, then fewer.
 func (f form) step() {
-	f.text("elimStep", "func(u *T, depth, t int, col, coef *T, inv, c T, diag, w *T, tiles int)", "is elimStep.")
+	f.text("elimStep", "func(u *T, depth, t int, col, coef *T, inv, c T, diag, w *T, tiles int)")
 	p := Load(Param("u"), GP64())
 	depth, t := Load(Param("depth"), GP64()), Load(Param("t"), GP64())
 	col, coef := Load(Param("col"), GP64()), Load(Param("coef"), GP64())
 	diag, w := Load(Param("diag"), GP64()), Load(Param("w"), GP64())
 	tiles := Load(Param("tiles"), GP64())
-	inv, c := YMM(), YMM()
+	inv, c := f.vec(), f.vec()
 	ia, _ := Param("inv").Resolve()
 	ca, _ := Param("c").Resolve()
 	f.broadcast(ia.Addr, inv)
 	f.broadcast(ca.Addr, c)
 	SHLQ(Imm(f.log()), depth)
-	for _, g := range []int{8 / f.vectors(), 1} {
+	for g := 8 / f.vectors(); g >= 1; g /= 2 {
 		loop, end := label("group", g), label("end", g)
 		Label(loop)
 		CMPQ(tiles, Imm(uint64(g)))
@@ -155,23 +209,33 @@ func (f form) step() {
 		JMP(LabelRef(loop))
 		Label(end)
 	}
-	VZEROUPPER()
-	RET()
+	f.end()
 }
 
-// group does g tiles.
+// group does g tiles. Their panels are depth apart: a pointer for each four of them, and three times depth, reach all.
 func (f form) group(g int, p, depth, t, col, coef, diag, w reg.Register, inv, c reg.VecVirtual) {
 	n := f.vectors()
-	acc := make([]reg.VecVirtual, n*g)
+	acc := f.vecs(n * g)
 	for i := range acc {
-		acc[i] = YMM()
-		f.move(Mem{Base: col, Disp: 32 * i}, acc[i])
+		f.move(f.at(col, i), acc[i])
 	}
-	at := make([]reg.GPVirtual, g)
-	for i := range at {
-		at[i] = GP64()
-		MOVQ(p, at[i])
-		ADDQ(depth, p)
+	base := []reg.GPVirtual{GP64()}
+	MOVQ(p, base[0])
+	three := GP64()
+	LEAQ(Mem{Base: depth, Index: depth, Scale: 2}, three)
+	if g > 4 {
+		base = append(base, GP64())
+		LEAQ(Mem{Base: p, Index: depth, Scale: 4}, base[1])
+	}
+	at := func(i int) Mem {
+		m := Mem{Base: base[i/n/4], Disp: i % n * f.width}
+		switch i / n % 4 {
+		case 1, 2:
+			m.Index, m.Scale = depth, uint8(i/n%4)
+		case 3:
+			m.Index, m.Scale = three, 1
+		}
+		return m
 	}
 	k, x := GP64(), GP64()
 	MOVQ(coef, x)
@@ -180,163 +244,33 @@ func (f form) group(g int, p, depth, t, col, coef, diag, w reg.Register, inv, c 
 	TESTQ(k, k)
 	JZ(LabelRef(done))
 	Label(loop)
-	y := YMM()
+	y := f.vec()
 	f.broadcast(Mem{Base: x}, y)
 	for i := range acc {
-		f.fnmadd(Mem{Base: at[i/n], Disp: i % n * 32}, y, acc[i])
+		f.fnmadd(at(i), y, acc[i])
 	}
-	for i := range at {
-		ADDQ(Imm(uint64(f.row())), at[i])
+	for _, b := range base {
+		f.next(b)
 	}
 	ADDQ(Imm(uint64(f.size)), x)
 	DECQ(k)
 	JNZ(LabelRef(loop))
 	Label(done)
 	for i, v := range acc {
-		y := YMM()
+		y := f.vec()
 		f.mul(inv, v, v)
-		f.move(v, Mem{Base: at[i/n], Disp: i % n * 32})
-		f.move(Mem{Base: diag, Disp: 32 * i}, y)
+		f.move(v, at(i))
+		f.move(f.at(diag, i), y)
 		f.fnmadd(v, v, y)
-		f.move(y, Mem{Base: diag, Disp: 32 * i})
-		f.move(Mem{Base: w, Disp: 32 * i}, y)
+		f.move(y, f.at(diag, i))
+		f.move(f.at(w, i), y)
 		f.fnmadd(v, c, y)
-		f.move(y, Mem{Base: w, Disp: 32 * i})
+		f.move(y, f.at(w, i))
 	}
 	for _, q := range []reg.Register{col, diag, w} {
 		ADDQ(U32(uint32(g*f.row())), q)
 	}
-}
-
-const (
-	lessThan    = 17 // ordered, quiet
-	greaterThan = 30 // ordered, quiet
-)
-
-// extreme keeps, by lane, the first index of the least (or greatest) value seen.
-type extreme struct {
-	form
-	value, index reg.VecVirtual
-	predicate    uint64
-}
-
-// fill is a vector of one bit pattern.
-func (f form) fill(bits uint64) reg.VecVirtual {
-	v, x := YMM(), XMM()
-	if f.bits == 32 {
-		g := GP32()
-		MOVL(U32(uint32(bits)), g)
-		VMOVD(g, x)
-	} else {
-		g := GP64()
-		MOVQ(U64(bits), g)
-		VMOVQ(g, x)
+	for range g {
+		ADDQ(depth, p)
 	}
-	f.spread(x, v)
-	return v
-}
-
-func (f form) newExtreme(predicate, start uint64) extreme {
-	e := extreme{f, f.fill(start), YMM(), predicate}
-	VPCMPEQD(e.index, e.index, e.index)
-	return e
-}
-
-func (e extreme) see(v, index reg.VecVirtual) {
-	m := YMM()
-	e.compare(Imm(e.predicate), e.value, v, m) // m = v < value
-	e.blend(m, v, e.value, e.value)
-	e.blend(m, index, e.index, e.index)
-}
-
-func (e extreme) store(value, index string) {
-	e.move(e.value, Mem{Base: Load(Param(value), GP64())})
-	e.move(e.index, Mem{Base: Load(Param(index), GP64())})
-}
-
-// counters are the vector 0, 1, 2, ... and the vector to add for the next ones.
-func (f form) counters() (index, next reg.VecVirtual) {
-	index, next = YMM(), f.fill(uint64(f.lanes))
-	VMOVDQU(f.first, index)
-	return index, next
-}
-
-// data lays down the vector 0, 1, 2, ...
-func (f *form) data() {
-	f.first = GLOBL(fmt.Sprintf("elimLanes%d", f.bits), RODATA|NOPTR)
-	for i := range f.lanes {
-		if f.bits == 32 {
-			DATA(4*i, U32(uint32(i)))
-		} else {
-			DATA(8*i, U64(uint64(i)))
-		}
-	}
-}
-
-// cheapest is cheapestColumn, by lane.
-func (f form) cheapest() {
-	f.text("cheapestColumn", "func(w, diag, pen *T, n int, score *[L]T, at *[L]I)", "is cheapestColumn by lane.")
-	w, diag, pen := Load(Param("w"), GP64()), Load(Param("diag"), GP64()), Load(Param("pen"), GP64())
-	n, i := Load(Param("n"), GP64()), GP64()
-	index, next := f.counters()
-	best := f.newExtreme(lessThan, f.greatest)
-	XORQ(i, i)
-	Label("loop")
-	x := YMM()
-	mem := func(p reg.Register) Mem { return Mem{Base: p, Index: i, Scale: uint8(f.size)} }
-	f.move(mem(w), x)
-	f.mul(x, x, x)
-	f.div(mem(diag), x, x)
-	f.add(mem(pen), x, x)
-	best.see(x, index)
-	f.addIndex(next, index, index)
-	ADDQ(Imm(uint64(f.lanes)), i)
-	CMPQ(i, n)
-	JL(LabelRef("loop"))
-	best.store("score", "at")
-	VZEROUPPER()
-	RET()
-}
-
-// rounding is cheapestRounding, by lane.
-func (f form) rounding() {
-	f.text("cheapestRounding", "func(w, diag, pen, scale, inv, lo, hi *T, n int, score *[L]T, at *[L]I, steps *[L]T, far *[L]I)", "is cheapestRounding by lane.")
-	ptr := map[string]reg.Register{}
-	for _, name := range []string{"w", "diag", "pen", "scale", "inv", "lo", "hi"} {
-		ptr[name] = Load(Param(name), GP64())
-	}
-	n, i := Load(Param("n"), GP64()), GP64()
-	index, next := f.counters()
-	signBit := uint64(1) << (f.bits - 1)
-	best, far := f.newExtreme(lessThan, f.greatest), f.newExtreme(greaterThan, f.greatest|signBit)
-	noSign := f.fill(signBit - 1)
-	XORQ(i, i)
-	Label("loop")
-	mem := func(name string) Mem { return Mem{Base: ptr[name], Index: i, Scale: uint8(f.size)} }
-	w, inv, q, e, pen := YMM(), YMM(), YMM(), YMM(), YMM()
-	f.move(mem("w"), w)
-	f.move(mem("inv"), inv)
-	f.move(mem("pen"), pen)
-	f.mul(inv, w, q)
-	f.round(Imm(0), q, q)
-	f.max(mem("lo"), q, q)
-	f.min(mem("hi"), q, q)
-	f.mul(mem("scale"), q, q)
-	f.sub(q, w, e)
-	f.mul(e, e, q)
-	f.div(mem("diag"), q, q)
-	f.add(pen, q, q)
-	best.see(q, index)
-	f.and(noSign, e, e)
-	f.mul(inv, e, e)
-	f.sub(pen, e, e)
-	far.see(e, index)
-	f.addIndex(next, index, index)
-	ADDQ(Imm(uint64(f.lanes)), i)
-	CMPQ(i, n)
-	JL(LabelRef("loop"))
-	best.store("score", "at")
-	far.store("steps", "far")
-	VZEROUPPER()
-	RET()
 }

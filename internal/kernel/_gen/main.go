@@ -27,7 +27,6 @@ var groups = []struct {
 	{"conv", conv},
 	{"elementwise", elementwise},
 	{"functions", functions},
-	{"solver", solver},
 }
 
 func main() {
