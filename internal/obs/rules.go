@@ -112,6 +112,9 @@ func (b *blocks[T]) splitRow(e *engine[T]) []T {
 
 func (b *blocks[T]) choose(e *engine[T]) (int, T) {
 	if b.left == 0 {
+		if e.n-b.rest < b.c {
+			return -1, 0
+		}
 		copy(b.row, e.w[:e.n])
 		w := b.splitRow(e)
 		e.k.BlockScore(b.score, w, b.d, b.work, b.c)
