@@ -100,11 +100,16 @@ func loadModel(path string) (*onnxio.Model, *graph.Graph, error) {
 
 // executor reads a model and makes it ready to run.
 func (a *app) executor(path string) (*exec.Executor, *graph.Graph, error) {
+	return a.executorWith(path, exec.Options{Threads: a.threads})
+}
+
+// executorWith is executor with other options.
+func (a *app) executorWith(path string, o exec.Options) (*exec.Executor, *graph.Graph, error) {
 	_, g, err := loadModel(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	e, err := exec.New(g, exec.Options{Threads: a.threads})
+	e, err := exec.New(g, o)
 	if err != nil {
 		return nil, nil, badUsage("%s: %w", path, err)
 	}

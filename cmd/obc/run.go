@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/obc-onnx/obc/calib"
+	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/internal/report"
 	"github.com/obc-onnx/obc/internal/score"
 	"github.com/obc-onnx/obc/onnxio"
@@ -16,6 +17,7 @@ import (
 func (a *app) runCommand() *cobra.Command {
 	var d dataFlags
 	var in, out string
+	var profiled bool
 	c := &cobra.Command{
 		Use:     "run MODEL.onnx --input DATA [-o OUT.npz]",
 		Short:   "Run a model on data",
@@ -31,7 +33,11 @@ func (a *app) runCommand() *cobra.Command {
 					return err
 				}
 			}
-			e, g, err := a.executor(args[0])
+			p, o := newProfile(), exec.Options{Threads: a.threads}
+			if profiled {
+				o.Trace = p.add
+			}
+			e, g, err := a.executorWith(args[0], o)
 			if err != nil {
 				return err
 			}
@@ -49,12 +55,16 @@ func (a *app) runCommand() *cobra.Command {
 					return err
 				}
 			}
+			if profiled {
+				return a.printProfile(p, e.Peak())
+			}
 			return a.printOutputs(outs)
 		},
 	}
 	f := c.Flags()
 	f.StringVarP(&in, "input", "i", "", "the data: .npz, .npy, .csv, a folder of pictures or of test_data_set_*, or \"random\"")
 	f.StringVarP(&out, "output", "o", "", "the .npz file to write the outputs to")
+	f.BoolVar(&profiled, "profile", false, "print the time per operator and per node and the peak of activation memory in place of the outputs' ranges")
 	d.add(f)
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/onnxio"
@@ -18,6 +19,9 @@ type Options struct {
 	Threads     int   // 0: as many as there are CPUs
 	Float64     bool  // oracle mode: every float32 tensor, weights included, is computed as float64
 	MemoryLimit int64 // bytes of activations alive at a time; 0 means DefaultMemoryLimit
+
+	// Trace is told how long nodes took: one, or those that ran together. What nodes of subgraphs took is not counted again.
+	Trace func(nodes []*graph.Node, d time.Duration)
 }
 
 // Executor is a graph made ready to run. Several sessions may run at the same time; Refresh must not be called meanwhile.
@@ -34,6 +38,9 @@ type Hooks struct {
 	Before func(n *graph.Node, in []*onnxio.Tensor) error
 	After  func(n *graph.Node, in, out []*onnxio.Tensor) error
 }
+
+// watch reports whether each node must show its inputs and outputs.
+func (h *Hooks) watch() bool { return h != nil && (h.Before != nil || h.After != nil) }
 
 // New prepares g. The graph's structure must stay as it is while the executor is in use; weights may change, see Refresh.
 // Operators that are not known are reported together in an *UnsupportedError.
@@ -126,7 +133,10 @@ func (e *Executor) Refresh(n *graph.Node) error {
 			return err
 		}
 	}
-	return e.prepare(p.steps[i])
+	if err := e.prepare(p.steps[i]); err != nil {
+		return err
+	}
+	return e.refuse(p, n)
 }
 
 // Prep is what a node's Prepare may know beyond the node itself.
@@ -157,7 +167,9 @@ type program struct {
 	values  []*graph.Value         // by slot
 	consts  map[int]*onnxio.Tensor // by slot
 	steps   []*step
-	index   map[*graph.Node]int // of steps
+	fast    []*step               // the same work with nodes fused, for runs without hooks
+	fused   map[*graph.Node]*step // of fast
+	index   map[*graph.Node]int   // of steps
 	inputs  []int
 	outputs []ref
 }
@@ -178,6 +190,11 @@ type step struct {
 	frees  []int  // slots that nothing reads after this step
 	last   []bool // by input: is this its last use?
 	subs   map[string]*program
+	twin   *step // the step of program.steps that holds the kernel; nil: this one
+
+	parts []*step // of a fusion: its nodes
+	head  *graph.Node
+	fuser Fuser
 }
 
 // compile turns g into a program and prepares its nodes.
@@ -204,7 +221,13 @@ func (e *Executor) compile(g *graph.Graph, outer *program) (*program, error) {
 		}
 		p.outputs = append(p.outputs, r)
 	}
-	p.plan()
+	p.plan(p.steps)
+	if err := e.fuse(p); err != nil {
+		return nil, err
+	}
+	if p.fused != nil {
+		p.plan(p.fast)
+	}
 	return p, nil
 }
 
@@ -297,8 +320,8 @@ func (e *Executor) prepare(st *step) (err error) {
 	return nil
 }
 
-// plan finds, for each step, the slots that are read there for the last time.
-func (p *program) plan() {
+// plan finds, for each of the steps, the slots that are read there for the last time.
+func (p *program) plan(steps []*step) {
 	last := make([]int, len(p.values))
 	for i := range last {
 		last[i] = -1
@@ -309,17 +332,23 @@ func (p *program) plan() {
 			last[i] = at
 		}
 	}
-	for at, st := range p.steps {
+	for at, st := range steps {
 		for _, i := range st.out {
 			if i >= 0 {
 				last[i] = at
 			}
 		}
-		for _, v := range st.node.Inputs {
-			use(v, at)
+		for _, i := range st.inner() {
+			last[i] = at
 		}
-		for _, v := range st.node.Captures() {
-			use(v, at)
+		nodes := st.nodes()
+		for _, n := range nodes {
+			for _, v := range n.Inputs {
+				use(v, at)
+			}
+			for _, v := range n.Captures() {
+				use(v, at)
+			}
 		}
 	}
 	for _, r := range p.outputs {
@@ -331,9 +360,9 @@ func (p *program) plan() {
 		if at < 0 || keep[i] || p.consts[i] != nil {
 			continue
 		}
-		p.steps[at].frees = append(p.steps[at].frees, i)
+		steps[at].frees = append(steps[at].frees, i)
 	}
-	for _, st := range p.steps {
+	for _, st := range steps {
 		st.last = make([]bool, len(st.in))
 		for k, r := range st.in {
 			for _, f := range st.frees {
@@ -341,6 +370,18 @@ func (p *program) plan() {
 			}
 		}
 	}
+}
+
+// nodes are the nodes that the step runs.
+func (st *step) nodes() []*graph.Node {
+	if st.parts == nil {
+		return []*graph.Node{st.node}
+	}
+	var list []*graph.Node
+	for _, part := range st.parts {
+		list = append(list, part.node)
+	}
+	return list
 }
 
 // wrap adds the node to an error, and makes an error of a recovered panic.

@@ -2,9 +2,11 @@ package exec
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
+	"time"
 	"unsafe"
 
 	"github.com/obc-onnx/obc/graph"
@@ -19,6 +21,7 @@ type Session struct {
 	err   error
 	bufs  map[unsafe.Pointer]*buffer
 	hooks *Hooks
+	inner time.Duration // spent in subgraphs of the running node, if it is traced
 }
 
 // frame holds the values of one running program.
@@ -154,6 +157,15 @@ func (s *Session) RunUntil(ctx context.Context, stop *graph.Node, h *Hooks) erro
 		return err
 	}
 	s.hooks = h
+	if s.pc == 0 && stop == nil && !h.watch() {
+		for _, st := range s.frame.prog.fast {
+			if s.err = s.step(ctx, s.frame, st); s.err != nil {
+				return s.err
+			}
+		}
+		s.pc = end
+		return nil
+	}
 	for s.pc < end {
 		if s.err = s.step(ctx, s.frame, s.frame.prog.steps[s.pc]); s.err != nil {
 			return s.err
@@ -182,7 +194,11 @@ func (s *Session) step(ctx context.Context, f *frame, st *step) error {
 	}
 	c := &Call{Ctx: ctx, Node: st.node, Threads: s.e.opts.Threads, s: s, st: st, f: f,
 		In: slices.Clone(in), Out: make([]*onnxio.Tensor, len(st.out))} // kernels may replace entries of In
-	if err := c.call(); err != nil {
+	switch err := s.timed(c); {
+	case st.parts != nil && errors.Is(err, ErrApart):
+		c.sweep()
+		return s.apart(ctx, f, st)
+	case err != nil:
 		return err
 	}
 	if h := s.hooks; h != nil && h.After != nil {
@@ -196,18 +212,56 @@ func (s *Session) step(ctx context.Context, f *frame, st *step) error {
 			f.vals[slot] = c.Out[i]
 		}
 	}
+	s.free(f, st)
+	c.sweep()
+	return nil
+}
+
+// timed runs the kernel and tells the trace how long that took.
+func (s *Session) timed(c *Call) error {
+	trace := s.e.opts.Trace
+	if trace == nil {
+		return c.call()
+	}
+	outer := s.inner
+	s.inner = 0
+	start := time.Now()
+	err := c.call()
+	d := time.Since(start)
+	if !errors.Is(err, ErrApart) {
+		trace(c.st.nodes(), d-s.inner)
+	}
+	s.inner = outer + d
+	return err
+}
+
+// free releases what nothing reads after st.
+func (s *Session) free(f *frame, st *step) {
 	for _, slot := range st.frees {
 		s.release(f.vals[slot])
 		f.vals[slot] = nil
 	}
-	c.sweep()
+}
+
+// apart runs the nodes of a fusion one by one.
+func (s *Session) apart(ctx context.Context, f *frame, st *step) error {
+	for _, part := range st.parts {
+		if err := s.step(ctx, f, part); err != nil {
+			return err
+		}
+	}
+	s.free(f, st)
 	return nil
 }
 
 // call runs the kernel, turns panics into errors and checks that all outputs are there.
 func (c *Call) call() (err error) {
 	defer func() { err = wrap(c.st.node, err, recover()) }()
-	if err := c.st.kernel(c); err != nil {
+	st := c.st
+	if st.twin != nil {
+		st = st.twin
+	}
+	if err := st.kernel(c); err != nil {
 		return err
 	}
 	for i, slot := range c.st.out {
@@ -307,7 +361,11 @@ func (s *Session) runBody(ctx context.Context, p *program, outer *frame, in []*o
 		s.retain(in[k])
 		f.vals[slot] = in[k]
 	}
-	for _, st := range p.steps {
+	steps := p.steps
+	if !s.hooks.watch() {
+		steps = p.fast
+	}
+	for _, st := range steps {
 		if err := s.step(ctx, f, st); err != nil {
 			return nil, err
 		}

@@ -90,9 +90,16 @@ func matmulInto[T float](c *exec.Call, p matmulPlan, y, a, b []T) {
 	c.Parallel(count, m*n*k/4, func(lo, hi int) { p.batches(lo, hi, one(1)) })
 }
 
-func prepareMatMul(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
+func prepareMatMul(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
+	packed := packMatrix(p.Const(1), false)
+	single := func(c *exec.Call) error {
+		if packed == nil || len(c.In[0].Shape) < 2 || c.In[0].Shape[len(c.In[0].Shape)-1] != c.In[1].Shape[0] {
+			return matmul[float32](c)
+		}
+		return productWith(c, packed(), c.In[0], nil, nil, nil)
+	}
 	exact := func(c *exec.Call) error { return viaDouble(c, func() error { return matmul[float64](c) }) }
-	k := by(0, typed{onnxio.Float32: matmul[float32], onnxio.Float64: matmul[float64],
+	k := by(0, typed{onnxio.Float32: single, onnxio.Float64: matmul[float64],
 		onnxio.Int32: exact, onnxio.Int64: exact, onnxio.Uint32: exact, onnxio.Uint64: exact})
 	return func(c *exec.Call) error {
 		if err := need(c, 2); err != nil {

@@ -1,0 +1,218 @@
+package ops
+
+import (
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/kernel"
+	"github.com/obc-onnx/obc/onnxio"
+)
+
+// What runs together with a convolution or a product: biases, a residual, limits, activations. The order of the roundings is that of
+// the nodes one by one, so that the numbers are the same.
+
+// chain is what follows a product and goes into its epilogue.
+type chain struct {
+	nodes  []*graph.Node
+	bias   *graph.Value // one number a column, constant
+	add    *graph.Value // a tensor of the result's shape
+	lo, hi float32
+	then   func(row []float32)
+}
+
+func newChain(head *graph.Node) *chain {
+	return &chain{nodes: []*graph.Node{head}, lo: float32(math.Inf(-1)), hi: float32(math.Inf(1))}
+}
+
+// last is the node whose output the chain has so far.
+func (k *chain) last() *graph.Node { return k.nodes[len(k.nodes)-1] }
+
+// epilogue is the kernel's form of the chain; the addend comes at run time.
+func (k *chain) epilogue() *kernel.Epilogue {
+	return &kernel.Epilogue{Lo: k.lo, Hi: k.hi, Then: k.then}
+}
+
+// other is the operand of a binary node beside input i.
+func other(n *graph.Node, i int) *graph.Value {
+	if len(n.Inputs) != 2 {
+		return nil
+	}
+	return n.Inputs[1-i]
+}
+
+// takeBias adds an Add of a constant vector of n numbers along the last axis.
+func (k *chain) takeBias(p *exec.Prep, n int) {
+	f, i := p.Follower(k.last())
+	if f == nil || f.Op() != "Add" || f.Domain() != "" || f.Opset() < 7 {
+		return
+	}
+	b := p.Of(f).Const(1 - i)
+	if b == nil || b.Type != onnxio.Float32 || b.Len() != n || len(b.Shape) == 0 || b.Shape[len(b.Shape)-1] != n {
+		return
+	}
+	k.bias, k.nodes = other(f, i), append(k.nodes, f)
+}
+
+// takeAdd adds an Add of a computed tensor.
+func (k *chain) takeAdd(p *exec.Prep) {
+	f, i := p.Follower(k.last())
+	if f == nil || f.Op() != "Add" || f.Domain() != "" || f.Opset() < 7 || p.Of(f).Const(1-i) != nil {
+		return
+	}
+	k.add, k.nodes = other(f, i), append(k.nodes, f)
+}
+
+// takeLimits adds a Relu or a Clip between constants.
+func (k *chain) takeLimits(p *exec.Prep) {
+	f, i := p.Follower(k.last())
+	if f == nil || i != 0 || f.Domain() != "" {
+		return
+	}
+	switch f.Op() {
+	case "Relu":
+		k.lo = 0
+	case "Clip":
+		if f.Opset() < 11 {
+			k.lo, k.hi = f.Float("min", k.lo), f.Float("max", k.hi)
+			break
+		}
+		for j, limit := range []*float32{&k.lo, &k.hi} {
+			if f.In(j+1) == nil {
+				continue
+			}
+			v := p.Of(f).Const(j + 1)
+			if v == nil || v.Type != onnxio.Float32 || v.Len() != 1 {
+				return
+			}
+			*limit = v.Float32s()[0]
+		}
+	default:
+		return
+	}
+	k.nodes = append(k.nodes, f)
+}
+
+// fuseConv: Conv, then an addend, then limits.
+func fuseConv(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
+	w := p.Const(1)
+	if w == nil || w.Type != onnxio.Float32 || len(w.Shape) != 4 {
+		return nil, nil
+	}
+	k := newChain(n)
+	k.takeAdd(p)
+	k.takeLimits(p)
+	if len(k.nodes) == 1 {
+		return nil, nil
+	}
+	win, err := windowOf(n)
+	if err != nil {
+		return nil, err
+	}
+	a := convAttrs{win, int(n.Int("group", 1))}
+	packed := packConv(w, a)
+	return &exec.Fusion{Nodes: k.nodes, Inputs: []*graph.Value{n.In(0), n.In(1), n.In(2), k.add}, Kernel: func(c *exec.Call) error {
+		x, w, b, add := c.In[0], c.In[1], c.In[2], c.In[3]
+		if x == nil || x.Type != onnxio.Float32 || w.Type != onnxio.Float32 || b != nil && b.Type != onnxio.Float32 || len(x.Shape) != 4 {
+			return exec.ErrApart
+		}
+		s, err := a.shape(x, w, b)
+		if err != nil {
+			return exec.ErrApart // the nodes say why
+		}
+		e := k.epilogue()
+		if add != nil {
+			if add.Type != onnxio.Float32 || !slices.Equal(add.Shape, []int{s.batch, s.group * s.cout, s.out[0], s.out[1]}) {
+				return exec.ErrApart
+			}
+			e.Add = add.Float32s()
+		}
+		return convFloat32(c, a, packed, e)
+	}}, nil
+}
+
+// packMatrix packs a constant right operand k x n (with trans: n x k) at the first run; nil where that does not apply.
+func packMatrix(b *tensor, trans bool) func() *kernel.PackedB {
+	if b == nil || b.Type != onnxio.Float32 || len(b.Shape) != 2 || b.Len() == 0 {
+		return nil
+	}
+	k, n := b.Shape[0], b.Shape[1]
+	if trans {
+		k, n = n, k
+	}
+	return sync.OnceValue(func() *kernel.PackedB { return kernel.PackB(trans, k, n, b.Float32s(), b.Shape[1]) })
+}
+
+// fuseProduct: MatMul or Gemm with a constant right operand, then a bias, then Gelu, or an addend and limits.
+func fuseProduct(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
+	b := p.Const(1)
+	transB := n.Op() == "Gemm" && n.Int("transB", 0) != 0
+	packed := packMatrix(b, transB)
+	if packed == nil {
+		return nil, nil
+	}
+	cols := b.Shape[1]
+	if transB {
+		cols = b.Shape[0]
+	}
+	k := newChain(n)
+	if n.Op() == "Gemm" {
+		c := p.Const(2)
+		if n.Float("alpha", 1) != 1 || n.Float("beta", 1) != 1 || n.Int("transA", 0) != 0 ||
+			n.In(2) != nil && (c == nil || c.Type != onnxio.Float32 || c.Len() != cols || c.Shape[len(c.Shape)-1] != cols) {
+			return nil, nil
+		}
+		k.bias = n.In(2)
+	} else {
+		k.takeBias(p, cols)
+	}
+	if !k.takeGelu(p) {
+		k.takeAdd(p)
+		k.takeLimits(p)
+	}
+	if len(k.nodes) == 1 {
+		return nil, nil
+	}
+	return &exec.Fusion{Nodes: k.nodes, Inputs: []*graph.Value{n.In(0), k.bias, k.add}, Kernel: func(c *exec.Call) error {
+		x, bias, add := c.In[0], c.In[1], c.In[2]
+		if x == nil || x.Type != onnxio.Float32 || len(x.Shape) < 2 || n.Op() == "Gemm" && len(x.Shape) != 2 {
+			return exec.ErrApart
+		}
+		return productWith(c, packed(), x, bias, add, k.epilogue())
+	}}, nil
+}
+
+// productWith multiplies the rows of x by a packed matrix.
+func productWith(c *exec.Call, b *kernel.PackedB, x, bias, add *tensor, e *kernel.Epilogue) error {
+	last := len(x.Shape) - 1
+	if x.Shape[last] != b.K {
+		return exec.ErrApart
+	}
+	shape := append(slices.Clone(x.Shape[:last]), b.N)
+	if bias != nil {
+		if len(bias.Shape) > len(shape) {
+			return exec.ErrApart
+		}
+		e.Col = bias.Float32s()
+	}
+	if add != nil {
+		if add.Type != onnxio.Float32 || !slices.Equal(add.Shape, shape) {
+			return exec.ErrApart
+		}
+		e.Add = add.Float32s()
+	}
+	y := c.New(onnxio.Float32, shape...)
+	c.Out[0] = y
+	if y.Len() > 0 {
+		kernel.SgemmPackedB(false, y.Len()/b.N, x.Float32s(), b.K, b, y.Float32s(), b.N, e, c.Threads)
+	}
+	return nil
+}
+
+func init() {
+	exec.RegisterFusion("Conv", fuseConv)
+	exec.RegisterFusion("MatMul", fuseProduct)
+	exec.RegisterFusion("Gemm", fuseProduct)
+}
