@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"internal/obs":     {"internal/kernel"},
 	"internal/exec":    {"graph", "onnxio", "internal/kernel"},
 	"calib":            {"graph", "onnxio", "internal/exec", "internal/kernel"},
+	"calib/onnxgo":     {"graph", "onnxio", "internal/exec"},
 	"passes":           {"internal/suggest", "calib", "graph", "onnxio", "internal/obs", "internal/exec", "internal/kernel"},
 	"internal/score":   {"calib", "graph", "onnxio", "internal/exec"},
 	"internal/inspect": {"graph", "onnxio", "internal/exec"},

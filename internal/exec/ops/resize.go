@@ -34,7 +34,7 @@ func prepareResize(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 		excludeOutside: n.Int("exclude_outside", 0) != 0, antialias: n.Int("antialias", 0) != 0, axes: asInts(n.Ints("axes"))}
 	scalesAt, sizesAt, roiAt := 2, 3, 1
 	if n.Op() == "Upsample" || n.Opset() < 11 {
-		r.coord, r.nearest, scalesAt, sizesAt, roiAt = "asymmetric", "floor", 1, -1, -1
+		r.coord, r.nearest, scalesAt, sizesAt, roiAt = "asymmetric", "simple", 1, -1, -1
 		for _, s := range n.Floats("scales") {
 			r.scales = append(r.scales, float64(s))
 		}
@@ -191,6 +191,11 @@ func (r resizer) taps(x float64, in int, s float64) ([]int, []float64) {
 			x = math.Ceil(x)
 		case "round_prefer_ceil":
 			x = math.Floor(x + 0.5)
+		case "simple": // of versions before 11, by their vectors: floor where the tensor grows, ceil where it shrinks
+			if x = float64(float32(x)); s < 1 {
+				x = math.Ceil(x)
+			}
+			x = math.Floor(x)
 		default:
 			x = math.Ceil(x - 0.5)
 		}
