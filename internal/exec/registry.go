@@ -93,6 +93,9 @@ type UnsupportedOp struct {
 	Nodes        []string
 }
 
+// trainingDomain holds the operators that update weights: Adam, Gradient and the like.
+const trainingDomain = "ai.onnx.preview.training"
+
 func (e *UnsupportedError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d unsupported operator(s):", len(e.Ops))
@@ -112,6 +115,9 @@ func (e *UnsupportedError) Error() string {
 			nodes = nodes[:3]
 		}
 		fmt.Fprintf(&b, "%s %s (opset %d) at node \"%s\"%s", sep, name, op.Version, strings.Join(nodes, `", "`), more)
+		if op.Domain == trainingDomain {
+			b.WriteString(" is not an inference operator: export the model for inference")
+		}
 	}
 	return b.String()
 }
