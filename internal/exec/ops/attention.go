@@ -277,6 +277,27 @@ func inferAttention(n *graph.Node) error {
 	for i := 1; i < len(n.Outputs); i++ {
 		n.SetOut(i, t, graph.UnknownShape(4))
 	}
+	k := shapeOf(n, 1)
+	if len(q) != len(k) || len(k) != len(v) || len(k) != 3 && len(k) != 4 {
+		return nil
+	}
+	heads, keys, queries := k[1], k[2], q[1]
+	dk, dv := k[len(k)-1], v[len(v)-1]
+	length := q[len(q)-2]
+	if len(k) == 3 {
+		heads, keys, queries = graph.D(n.Int("kv_num_heads", 0)), k[1], graph.D(n.Int("q_num_heads", 0))
+		dk, dv = dk.Div(heads), dv.Div(heads)
+	}
+	if n.In(4) != nil {
+		past := shapeOf(n, 4)
+		if len(past) != 4 {
+			return nil
+		}
+		keys = keys.Add(past[2])
+	}
+	n.SetOut(1, t, graph.Shape{k[0], heads, keys, dk})
+	n.SetOut(2, t, graph.Shape{k[0], heads, keys, dv})
+	n.SetOut(3, t, graph.Shape{q[0], queries, length, keys})
 	return nil
 }
 

@@ -355,16 +355,30 @@ func inferScan(n *graph.Node) error {
 		shift = 1
 	}
 	states := len(n.Inputs) - shift - int(n.Int("num_scan_inputs", 0))
+	if states < 0 || len(body.Inputs) != len(n.Inputs)-shift {
+		return fmt.Errorf("num_scan_inputs is %d for %d inputs, which does not fit the body", n.Int("num_scan_inputs", 0), len(n.Inputs))
+	}
+	batch, steps := graph.Unknown, graph.Unknown
 	for i, v := range body.Inputs {
 		if v.Type == onnxio.Undefined {
 			v.Type = typeOf(n, i+shift)
 		}
-		if s := shapeOf(n, i+shift); shift == 0 && i >= states && v.Shape == nil && s != nil {
+		s := shapeOf(n, i+shift)
+		if shift > 0 && len(s) > 0 {
+			batch, s = s[0], s[1:]
+		}
+		if i >= states && s != nil {
 			axis, err := axisIn(entry(asInts(n.Ints("scan_input_axes")), i-states), len(s))
 			if err != nil {
 				return err
 			}
-			v.Shape = append(append(graph.Shape{}, s[:axis]...), s[axis+1:]...)
+			if steps == graph.Unknown {
+				steps = s[axis]
+			}
+			s = append(append(graph.Shape{}, s[:axis]...), s[axis+1:]...)
+		}
+		if v.Shape == nil {
+			v.Shape = s
 		}
 	}
 	if _, err := n.InferSubgraph("body"); err != nil {
@@ -373,8 +387,15 @@ func inferScan(n *graph.Node) error {
 	for i := range min(len(n.Outputs), len(body.Outputs)) {
 		v := body.Outputs[i]
 		s := v.Shape
-		if shift > 0 || i >= states {
-			s = nil
+		if i >= states && s != nil {
+			axis, err := axisIn(entry(asInts(n.Ints("scan_output_axes")), i-states), len(s)+1)
+			if err != nil {
+				return err
+			}
+			s = append(append(append(graph.Shape{}, s[:axis]...), steps), s[axis:]...)
+		}
+		if shift > 0 && s != nil {
+			s = append(graph.Shape{batch}, s...)
 		}
 		n.SetOut(i, v.Type, s)
 	}

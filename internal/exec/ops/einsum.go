@@ -196,24 +196,47 @@ func inferEinsum(n *graph.Node) error {
 	if err != nil {
 		return err
 	}
-	dims := map[rune]graph.Dim{}
+	dims := map[rune]graph.Dim{} // the dimensions that an ellipsis stands for have negative labels, -1 the last of them
+	widest := 0
 	for i, term := range e.in {
 		s := shapeOf(n, i)
-		if s == nil || slices.Contains(term, ellipsis) || len(s) != len(term) {
+		if s == nil {
 			return nil
 		}
-		for d, l := range term {
+		hidden := len(s) - len(term)
+		if slices.Contains(term, ellipsis) {
+			hidden++
+		}
+		if widest = max(widest, hidden); hidden < 0 || hidden > 0 && !slices.Contains(term, ellipsis) {
+			return fmt.Errorf("input %d of shape %v does not fit the equation %q", i, s, n.Str("equation", ""))
+		}
+		for d, l := range spelled(term, hidden) {
 			if old, ok := dims[l]; !ok || !old.Known() || old.N == 1 {
 				dims[l] = s[d]
 			}
 		}
 	}
 	out := graph.Shape{}
-	for _, l := range e.out {
+	for _, l := range spelled(e.out, widest) {
 		out = append(out, dims[l])
 	}
 	n.SetOut(0, typeOf(n, 0), out)
 	return nil
+}
+
+// spelled replaces the ellipsis of a term by labels for n dimensions.
+func spelled(term []rune, n int) []rune {
+	var out []rune
+	for _, l := range term {
+		if l != ellipsis {
+			out = append(out, l)
+			continue
+		}
+		for k := n; k > 0; k-- {
+			out = append(out, rune(-k))
+		}
+	}
+	return out
 }
 
 func init() {

@@ -36,6 +36,8 @@ func inferExpand(n *graph.Node) error {
 	n.SetOut(0, typeOf(n, 0), nil)
 	if want, ok := n.In(1).Contents(); ok {
 		n.SetOut(0, typeOf(n, 0), broadcastDims(shapeOf(n, 0), graph.Shape(want)))
+	} else if rank, ok := lengthOf(n, 1); ok {
+		n.SetOut(0, typeOf(n, 0), broadcastDims(shapeOf(n, 0), graph.UnknownShape(rank)))
 	}
 	return nil
 }
@@ -91,6 +93,9 @@ func inferTile(n *graph.Node) error {
 	s := shapeOf(n, 0)
 	reps, ok := n.In(1).Contents()
 	if s == nil || !ok || len(reps) != len(s) {
+		if s != nil {
+			n.SetOut(0, typeOf(n, 0), graph.UnknownShape(len(s)))
+		}
 		return nil
 	}
 	out := make(graph.Shape, len(s))
@@ -245,6 +250,8 @@ func inferConstantOfShape(n *graph.Node) error {
 	var s graph.Shape
 	if l, ok := n.In(0).Contents(); ok {
 		s = graph.Shape(l).Clone()
+	} else if rank, ok := lengthOf(n, 0); ok {
+		s = graph.UnknownShape(rank)
 	}
 	n.SetOut(0, t, s)
 	return nil

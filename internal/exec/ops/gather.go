@@ -247,11 +247,30 @@ func prepareCompress(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	}, nil
 }
 
+func inferCompress(n *graph.Node) error {
+	if !n.HasAttr("axis") {
+		n.SetOut(0, typeOf(n, 0), graph.UnknownShape(1))
+		return nil
+	}
+	s := shapeOf(n, 0).Clone()
+	n.SetOut(0, typeOf(n, 0), nil)
+	if s == nil {
+		return nil
+	}
+	axis, err := axisIn(int(n.Int("axis", 0)), len(s))
+	if err != nil {
+		return err
+	}
+	s[axis] = graph.Unknown
+	n.SetOut(0, typeOf(n, 0), s)
+	return nil
+}
+
 func init() {
 	exec.Register(
 		exec.Op{Name: "Gather", Since: 1, Infer: inferGather, Prepare: prepareGather, Native: true},
 		exec.Op{Name: "GatherElements", Since: 11, Infer: inferLikeIndex, Prepare: prepareGatherElements, Native: true},
 		exec.Op{Name: "GatherND", Since: 11, Infer: inferGatherND, Prepare: prepareGatherND, Native: true},
-		exec.Op{Name: "Compress", Since: 9, Prepare: prepareCompress, Native: true},
+		exec.Op{Name: "Compress", Since: 9, Infer: inferCompress, Prepare: prepareCompress, Native: true},
 	)
 }

@@ -83,6 +83,15 @@ func inferBroadcast(from int, t onnxio.DataType) graph.InferRule {
 	}
 }
 
+// lengthOf is the number of elements of input i, a vector such as a wanted shape, when that is known and small.
+func lengthOf(n *graph.Node, i int) (int, bool) {
+	s := shapeOf(n, i)
+	if len(s) != 1 || !s[0].Known() || s[0].N > 1<<10 {
+		return 0, false
+	}
+	return int(s[0].N), true
+}
+
 // constInts is the contents of an integer input when it is known for certain.
 func constInts(n *graph.Node, i int) ([]int, bool) {
 	v := n.In(i)

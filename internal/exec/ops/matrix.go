@@ -211,11 +211,19 @@ func nonZeroKernel(c *exec.Call) error {
 	return nil
 }
 
+func inferDet(n *graph.Node) error {
+	n.SetOut(0, typeOf(n, 0), nil)
+	if s := shapeOf(n, 0); len(s) >= 2 {
+		n.SetOut(0, typeOf(n, 0), append(graph.Shape{}, s[:len(s)-2]...))
+	}
+	return nil
+}
+
 func init() {
 	exec.Register(
 		exec.Op{Name: "Trilu", Since: 14, Infer: sameAs(0), Prepare: prepareTrilu, Native: true},
 		exec.Op{Name: "EyeLike", Since: 9, Infer: inferEyeLike, Prepare: prepareEyeLike, Native: true},
-		exec.Op{Name: "Det", Since: 11, Prepare: always(detKernel)},
+		exec.Op{Name: "Det", Since: 11, Infer: inferDet, Prepare: always(detKernel)},
 		exec.Op{Name: "OneHot", Since: 9, Infer: inferOneHot, Prepare: prepareOneHot, Native: true},
 		exec.Op{Name: "NonZero", Since: 9, Infer: inferNonZero, Prepare: always(nonZeroKernel), Native: true},
 	)

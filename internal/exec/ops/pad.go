@@ -243,9 +243,36 @@ func prepareCenterCropPad(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	}, nil
 }
 
+func inferCenterCropPad(n *graph.Node) error {
+	s := shapeOf(n, 0).Clone()
+	n.SetOut(0, typeOf(n, 0), nil)
+	if s == nil {
+		return nil
+	}
+	axes := asInts(n.Ints("axes"))
+	if axes == nil {
+		for i := range s {
+			axes = append(axes, i)
+		}
+	}
+	axes, err := axesIn(axes, len(s))
+	if err != nil {
+		return err
+	}
+	want, ok := n.In(1).Contents()
+	for i, a := range axes {
+		s[a] = graph.Unknown
+		if ok && i < len(want) {
+			s[a] = want[i]
+		}
+	}
+	n.SetOut(0, typeOf(n, 0), s)
+	return nil
+}
+
 func init() {
 	exec.Register(
 		exec.Op{Name: "Pad", Since: 1, Infer: inferPad, Prepare: preparePad, Native: true},
-		exec.Op{Name: "CenterCropPad", Since: 18, Prepare: prepareCenterCropPad, Native: true},
+		exec.Op{Name: "CenterCropPad", Since: 18, Infer: inferCenterCropPad, Prepare: prepareCenterCropPad, Native: true},
 	)
 }

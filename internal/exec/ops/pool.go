@@ -346,12 +346,50 @@ func prepareMaxUnpool(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	}, nil
 }
 
+func inferMaxUnpool(n *graph.Node) error {
+	s := shapeOf(n, 0).Clone()
+	n.SetOut(0, typeOf(n, 0), nil)
+	if s == nil {
+		return nil
+	}
+	if n.In(2) != nil {
+		out := graph.UnknownShape(len(s))
+		if want, ok := n.In(2).Contents(); ok && len(want) == len(s) {
+			copy(out, want)
+		}
+		n.SetOut(0, typeOf(n, 0), out)
+		return nil
+	}
+	w, err := windowOf(n)
+	if err != nil {
+		return err
+	}
+	rank := len(s) - 2
+	strides := orOnes(w.strides, max(rank, 0))
+	if rank < 1 || len(w.kernel) != rank || len(strides) != rank || w.pads != nil && len(w.pads) != 2*rank {
+		return fmt.Errorf("kernel_shape %v, strides %v and pads %v do not fit an input of shape %v", w.kernel, w.strides, w.pads, s)
+	}
+	for i := range rank {
+		d := s[2+i]
+		s[2+i] = graph.Unknown
+		if d.Known() {
+			v := (d.N-1)*int64(strides[i]) + int64(w.kernel[i])
+			if w.pads != nil {
+				v -= int64(w.pads[i] + w.pads[i+rank])
+			}
+			s[2+i] = graph.D(v)
+		}
+	}
+	n.SetOut(0, typeOf(n, 0), s)
+	return nil
+}
+
 func init() {
 	exec.Register(
 		exec.Op{Name: "MaxPool", Since: 1, Infer: inferPool, Prepare: prepareMaxPool},
 		exec.Op{Name: "AveragePool", Since: 1, Infer: inferPool, Prepare: foldPool(averageFold)},
 		exec.Op{Name: "LpPool", Since: 1, Infer: inferPool, Prepare: foldPool(lpFold)},
-		exec.Op{Name: "MaxUnpool", Since: 9, Prepare: prepareMaxUnpool, Native: true},
+		exec.Op{Name: "MaxUnpool", Since: 9, Infer: inferMaxUnpool, Prepare: prepareMaxUnpool, Native: true},
 		exec.Op{Name: "GlobalAveragePool", Since: 1, Infer: inferGlobal, Prepare: always(globalPool(viaDoubles(
 			func(a, x float64) float64 { return a + x }, func(a float64, n int) float64 { return a / float64(n) })))},
 		exec.Op{Name: "GlobalMaxPool", Since: 1, Infer: inferGlobal, Prepare: always(globalPool(extremes(true)))},

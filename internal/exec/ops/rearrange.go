@@ -208,12 +208,33 @@ func col2im[T float](c *exec.Call, w windowAttrs) error {
 	return nil
 }
 
+// inferCol2Im: [N C*block L] gives [N C image...].
+func inferCol2Im(n *graph.Node) error {
+	n.SetOut(0, typeOf(n, 0), nil)
+	rank, ok := lengthOf(n, 1)
+	if !ok {
+		return nil
+	}
+	out := graph.UnknownShape(rank + 2)
+	if x := shapeOf(n, 0); len(x) == 3 {
+		out[0] = x[0]
+		if block, ok := constInts(n, 2); ok && size(block) > 0 {
+			out[1] = x[1].Div(graph.D(int64(size(block))))
+		}
+	}
+	if image, ok := n.In(1).Contents(); ok {
+		copy(out[2:], image)
+	}
+	n.SetOut(0, typeOf(n, 0), out)
+	return nil
+}
+
 func init() {
 	exec.Register(
 		exec.Op{Name: "DepthToSpace", Since: 1, Infer: inferBlocks, Prepare: prepareDepthToSpace, Native: true},
 		exec.Op{Name: "SpaceToDepth", Since: 1, Infer: inferBlocks, Prepare: prepareSpaceToDepth, Native: true},
 		exec.Op{Name: "ReverseSequence", Since: 10, Infer: sameAs(0), Prepare: prepareReverseSequence, Native: true},
 		exec.Op{Name: "TensorScatter", Since: 24, Infer: sameAs(0), Prepare: prepareTensorScatter, Native: true},
-		exec.Op{Name: "Col2Im", Since: 18, Prepare: prepareCol2Im},
+		exec.Op{Name: "Col2Im", Since: 18, Infer: inferCol2Im, Prepare: prepareCol2Im},
 	)
 }

@@ -184,9 +184,40 @@ func decay(s, g []float64, at, dk, dv int, scalar bool) {
 	}
 }
 
+func inferCausalConv(n *graph.Node) error {
+	x, w := shapeOf(n, 0), shapeOf(n, 1)
+	n.SetOut(0, typeOf(n, 0), x)
+	n.SetOut(1, typeOf(n, 0), graph.UnknownShape(3))
+	if len(x) == 3 && len(w) == 3 {
+		state := graph.Shape{x[0], x[1], graph.Unknown}
+		if w[2].Known() && w[2].N > 0 {
+			state[2] = graph.D(w[2].N - 1)
+		}
+		n.SetOut(1, typeOf(n, 0), state)
+	}
+	return nil
+}
+
+func inferLinearAttention(n *graph.Node) error {
+	q, k, v := shapeOf(n, 0), shapeOf(n, 1), shapeOf(n, 2)
+	qHeads, kvHeads := graph.D(n.Int("q_num_heads", 0)), graph.D(n.Int("kv_num_heads", 0))
+	t := typeOf(n, 0)
+	if n.In(3) != nil {
+		t = typeOf(n, 3)
+	}
+	n.SetOut(0, typeOf(n, 0), graph.UnknownShape(3))
+	n.SetOut(1, t, graph.UnknownShape(4))
+	if len(q) == 3 && len(k) == 3 && len(v) == 3 {
+		size := v[2].Div(kvHeads)
+		n.SetOut(0, typeOf(n, 0), graph.Shape{q[0], q[1], size.Mul(qHeads)})
+		n.SetOut(1, t, graph.Shape{q[0], kvHeads, k[2].Div(kvHeads), size})
+	}
+	return nil
+}
+
 func init() {
 	exec.Register(
-		exec.Op{Name: "CausalConvWithState", Since: 27, Infer: sameAs(0), Prepare: prepareCausalConv},
-		exec.Op{Name: "LinearAttention", Since: 27, Prepare: prepareLinearAttention, Native: true},
+		exec.Op{Name: "CausalConvWithState", Since: 27, Infer: inferCausalConv, Prepare: prepareCausalConv},
+		exec.Op{Name: "LinearAttention", Since: 27, Infer: inferLinearAttention, Prepare: prepareLinearAttention, Native: true},
 	)
 }

@@ -340,6 +340,8 @@ func inferAffineGrid(n *graph.Node) error {
 	n.SetOut(0, typeOf(n, 0), nil)
 	if size, ok := n.In(1).Contents(); ok && len(size) >= 3 {
 		n.SetOut(0, typeOf(n, 0), append(append(graph.Shape{size[0]}, size[2:]...), graph.D(int64(len(size)-2))))
+	} else if rank, ok := lengthOf(n, 1); ok && rank >= 3 {
+		n.SetOut(0, typeOf(n, 0), append(graph.UnknownShape(rank-1), graph.D(int64(rank-2))))
 	}
 	return nil
 }

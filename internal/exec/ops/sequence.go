@@ -263,25 +263,25 @@ func optionalGetElement(c *exec.Call) error {
 }
 
 func init() {
-	reg := func(name string, prepare func(*graph.Node, *exec.Prep) (exec.Kernel, error)) {
-		exec.Register(exec.Op{Name: name, Since: 1, Prepare: prepare, Native: true})
+	reg := func(name string, infer graph.InferRule, prepare func(*graph.Node, *exec.Prep) (exec.Kernel, error)) {
+		exec.Register(exec.Op{Name: name, Since: 1, Infer: infer, Prepare: prepare, Native: true})
 	}
-	reg("SequenceConstruct", always(sequenceConstruct))
-	reg("SequenceEmpty", func(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
+	reg("SequenceConstruct", nil, always(sequenceConstruct))
+	reg("SequenceEmpty", nil, func(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 		t := onnxio.DataType(n.Int("dtype", int64(onnxio.Float32)))
 		return func(c *exec.Call) error {
 			c.Out[0] = exec.NewSequence(t)
 			return nil
 		}, nil
 	})
-	reg("SequenceAt", always(sequenceAt))
-	reg("SequenceInsert", always(sequenceInsert))
-	reg("SequenceErase", always(sequenceErase))
-	reg("SequenceLength", always(sequenceLength))
-	reg("SequenceMap", always(sequenceMap))
-	reg("SplitToSequence", prepareSplitToSequence)
-	reg("ConcatFromSequence", prepareConcatFromSequence)
-	reg("Optional", prepareOptional)
-	reg("OptionalHasElement", always(optionalHasElement))
-	reg("OptionalGetElement", always(optionalGetElement))
+	reg("SequenceAt", inferElement, always(sequenceAt))
+	reg("SequenceInsert", nil, always(sequenceInsert))
+	reg("SequenceErase", nil, always(sequenceErase))
+	reg("SequenceLength", inferScalar(onnxio.Int64), always(sequenceLength))
+	reg("SequenceMap", inferSequenceMap, always(sequenceMap))
+	reg("SplitToSequence", nil, prepareSplitToSequence)
+	reg("ConcatFromSequence", inferConcatFromSequence, prepareConcatFromSequence)
+	reg("Optional", nil, prepareOptional)
+	reg("OptionalHasElement", inferScalar(onnxio.Bool), always(optionalHasElement))
+	reg("OptionalGetElement", inferElement, always(optionalGetElement))
 }

@@ -155,6 +155,7 @@ func inferDFT(n *graph.Node) error {
 	}
 	a := dftAttrs{n.Int("inverse", 0) != 0, n.Int("onesided", 0) != 0}
 	axis, known := int(n.Int("axis", 1)), true
+	whole := n.In(1) == nil && !a.onesided // the length stays, whichever axis it is
 	if n.Opset() >= 20 {
 		axis = -2
 		if n.In(2) != nil {
@@ -167,6 +168,10 @@ func inferDFT(n *graph.Node) error {
 	s[len(s)-1] = graph.D(2)
 	if a.inverse && a.onesided {
 		s[len(s)-1] = graph.D(1)
+	}
+	if whole {
+		n.SetOut(0, typeOf(n, 0), s)
+		return nil
 	}
 	if !known {
 		for i := range s[:len(s)-1] {

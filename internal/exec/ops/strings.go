@@ -131,10 +131,28 @@ func prepareRegexFullMatch(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	}, nil
 }
 
+func inferStringNormalizer(n *graph.Node) error {
+	s := shapeOf(n, 0).Clone()
+	if len(s) > 0 {
+		s[len(s)-1] = graph.Unknown
+	}
+	n.SetOut(0, onnxio.String, s)
+	return nil
+}
+
+func inferStringSplit(n *graph.Node) error {
+	n.SetOut(0, onnxio.String, nil)
+	if s := shapeOf(n, 0); s != nil {
+		n.SetOut(0, onnxio.String, append(s.Clone(), graph.Unknown))
+	}
+	n.SetOut(1, onnxio.Int64, shapeOf(n, 0))
+	return nil
+}
+
 func init() {
 	exec.Register(
-		exec.Op{Name: "StringNormalizer", Since: 1, Prepare: prepareStringNormalizer, Native: true},
-		exec.Op{Name: "StringSplit", Since: 20, Prepare: prepareStringSplit, Native: true},
+		exec.Op{Name: "StringNormalizer", Since: 1, Infer: inferStringNormalizer, Prepare: prepareStringNormalizer, Native: true},
+		exec.Op{Name: "StringSplit", Since: 20, Infer: inferStringSplit, Prepare: prepareStringSplit, Native: true},
 		exec.Op{Name: "RegexFullMatch", Since: 20, Infer: unlike(0, onnxio.Bool), Prepare: prepareRegexFullMatch, Native: true},
 		exec.Op{Name: "StringConcat", Since: 20, Infer: inferBroadcast(0, 0), Native: true,
 			Prepare: binaryOp(typed{onnxio.String: binary(0, rowsOf(func(a, b string) string { return a + b }))})},
