@@ -43,6 +43,8 @@ type State struct {
 	Graph  *graph.Graph  // its editable view; nothing but the writing passes changes weights that Data runs through
 	Layers []*LayerState // layers of Graph in topological order, those left dense included
 	Report *Report
+
+	Links map[*graph.Value]*ActGrid // 8-bit quantizers of the LinkValues of the layers whose Input is set; empty: activations stay float
 }
 
 // LayerState is one layer on its way.
