@@ -264,10 +264,7 @@ func (j job) run(in, out []*onnxio.Tensor, keep func([]int) []bool) error {
 func (r *runner) after(jobs map[*graph.Node][]job) *graph.Node {
 	last := -1
 	for n := range jobs {
-		for n.Graph != r.graph && n.Graph.Owner != nil {
-			n = n.Graph.Owner
-		}
-		last = max(last, slices.Index(r.graph.Nodes, n))
+		last = max(last, slices.Index(r.graph.Nodes, Outermost(n)))
 	}
 	if last < 0 || last+1 >= len(r.graph.Nodes) {
 		return nil

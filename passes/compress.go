@@ -54,8 +54,18 @@ func newState(m *onnxio.Model, data calib.Dataset, r *Recipe, o Options) (*State
 
 // pipeline is the list of passes that a recipe stands for.
 func pipeline(r *Recipe) []Pass {
-	list := []Pass{simplify{}, findLayers{}, solve{}, storeWeights{}}
-	return list
+	list := []Pass{simplify{}, findLayers{}}
+	if r.Activations.Bits > 0 {
+		list = append(list, quantizeInputs{})
+	}
+	list = append(list, solve{}, placeWeights{})
+	switch r.Correction {
+	case "auto", "statistics":
+		list = append(list, correct{scale: true})
+	case "bias":
+		list = append(list, correct{})
+	}
+	return append(list, storeWeights{})
 }
 
 // nothingChanged is the error for a model none of whose layers is compressed.

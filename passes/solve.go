@@ -24,8 +24,11 @@ func (solve) Apply(ctx context.Context, s *State) (PassReport, error) {
 		layers = append(layers, l.Layer)
 	}
 	done := 0
-	err := calib.CaptureEach(ctx, s.Graph, layers, s.Data, s.capture("calibrate"), func(l *graph.Layer, st *calib.Stats) error {
+	o := s.capture("calibrate")
+	o.Outputs = s.Recipe.Correction != "none" && s.Recipe.Correction != "batchnorm"
+	err := calib.CaptureEach(ctx, s.Graph, layers, s.Data, o, func(l *graph.Layer, st *calib.Stats) error {
 		ls := byLayer[l]
+		ls.Moments = st.Output
 		s.progress("solve", ls.Name, done, len(layers))
 		w, err := l.Matrix()
 		if err != nil {
@@ -158,9 +161,6 @@ func (storeWeights) Apply(ctx context.Context, s *State) (PassReport, error) {
 	for _, l := range s.active() {
 		if l.Solution == nil {
 			continue
-		}
-		if err := l.SetMatrix(l.Solution.W); err != nil {
-			return r, err
 		}
 		s.Report.Layers = append(s.Report.Layers, l.Report)
 		r.Changes++

@@ -1,0 +1,245 @@
+package calib
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"unsafe"
+
+	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/onnxio"
+)
+
+// Walker takes a model through all batches of the data piece by piece: every batch stops at a node, waits while weights behind it are
+// changed, and goes on from there. What the batches hold between two pieces is kept in memory as far as walkMemory reaches and in a
+// temporary file beyond.
+//
+//	w, err := calib.NewWalker(g, data, o)
+//	defer w.Close()
+//	for _, n := range nodes {
+//		err = w.To(ctx, n, nil, nil)      // all batches up to n, which has not run
+//		... change the weights of n ...
+//		err = w.Refresh(n)
+//	}
+type Walker struct {
+	run  *runner
+	at   *graph.Node // where the batches wait; meaningless before begun
+	begun,
+	ended bool
+	wait []waiting
+	file *os.File
+	keep int64 // bytes of waiting activations that stay in memory
+}
+
+// walkMemory is how many bytes of waiting activations stay in memory.
+const walkMemory = 96 << 20
+
+// waiting is a batch between two pieces.
+type waiting struct {
+	live  map[string]*onnxio.Tensor // values in memory
+	spill []spilled                 // values in the file
+	mask  *onnxio.Tensor
+}
+
+// spilled is a float32 tensor in the file.
+type spilled struct {
+	name  string
+	shape []int
+	at    int64
+}
+
+// NewWalker prepares a walk of g over the data.
+func NewWalker(g *graph.Graph, ds Dataset, o CaptureOptions) (*Walker, error) {
+	r, err := newRunner(g, ds, o)
+	if err != nil {
+		return nil, err
+	}
+	if ds.Len() == 0 {
+		return nil, fmt.Errorf("the calibration data has no samples")
+	}
+	return &Walker{run: r, wait: make([]waiting, r.batches()), keep: walkMemory}, nil
+}
+
+// Batches is the number of batches.
+func (w *Walker) Batches() int { return len(w.wait) }
+
+// Close removes what the walk has spilled.
+func (w *Walker) Close() error {
+	f := w.file
+	w.file = nil
+	return discard(f)
+}
+
+func discard(f *os.File) error {
+	if f == nil {
+		return nil
+	}
+	err := f.Close()
+	os.Remove(f.Name())
+	return err
+}
+
+// Refresh tells that weights which n reads have changed.
+func (w *Walker) Refresh(n *graph.Node) error { return w.run.exec.Refresh(n) }
+
+// Visit is one batch of a walk.
+type Visit struct {
+	Batch int
+	// Live holds the values that are still read where the batch waits, by name. They are the walk's own: what is written to them is
+	// what the nodes behind read.
+	Live map[string]*onnxio.Tensor
+	// Keep tells which rows of a tensor of the given shape are not padding; nil for all.
+	Keep func(shape []int) []bool
+}
+
+// To runs every batch from where it waits up to stop, a node of the main graph that is not run; nil for the end. hooks, if not nil,
+// gives the hooks of a batch. Then before, if not nil, is shown the batch as it begins, and after as it waits at stop.
+func (w *Walker) To(ctx context.Context, stop *graph.Node, hooks func(v *Visit) *exec.Hooks, before, after func(v *Visit) error) error {
+	if w.ended {
+		return fmt.Errorf("the walk has ended")
+	}
+	next, err := w.newFile()
+	if err != nil {
+		return err
+	}
+	held := int64(0)
+	at := int64(0)
+	for b := range w.wait {
+		if err := w.batch(ctx, b, stop, hooks, before, after, next, &at, &held); err != nil {
+			discard(next)
+			return err
+		}
+	}
+	old := w.file
+	w.file, w.at, w.begun, w.ended = next, stop, true, stop == nil
+	return discard(old)
+}
+
+func (w *Walker) newFile() (*os.File, error) {
+	f, err := os.CreateTemp(w.run.o.TempDir, "obc-walk-*")
+	if err != nil {
+		return nil, fmt.Errorf("no room for waiting activations: %w", err)
+	}
+	os.Remove(f.Name()) // where the system allows it, the file goes with the process
+	return f, nil
+}
+
+func (w *Walker) batch(ctx context.Context, b int, stop *graph.Node, hooks func(v *Visit) *exec.Hooks, before, after func(v *Visit) error, next *os.File, at, held *int64) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	v := &Visit{Batch: b}
+	first := !w.begun
+	var err error
+	if first {
+		if v.Live, _, err = w.run.read(ctx, b); err != nil {
+			return err
+		}
+		w.wait[b].mask = v.Live[w.run.mask]
+	} else if v.Live, err = w.load(b); err != nil {
+		return err
+	}
+	mask := w.wait[b].mask
+	v.Keep = func(shape []int) []bool { return keepRows(mask, shape) }
+	if before != nil {
+		if err := before(v); err != nil {
+			return err
+		}
+	}
+	s := w.run.exec.Start(v.Live)
+	if !first {
+		s = w.run.exec.Resume(v.Live, w.at)
+	}
+	var h *exec.Hooks
+	if hooks != nil {
+		h = hooks(v)
+	}
+	if err := s.RunUntil(ctx, stop, h); err != nil {
+		return err
+	}
+	if stop == nil {
+		v.Live = s.Outputs()
+	} else {
+		v.Live = s.Live()
+	}
+	if after != nil {
+		if err := after(v); err != nil {
+			return err
+		}
+	}
+	if stop != nil {
+		w.wait[b], err = w.store(v.Live, mask, next, at, held)
+	}
+	if w.run.o.Progress != nil {
+		w.run.o.Progress(b+1, len(w.wait))
+	}
+	return err
+}
+
+// store keeps the values of a batch, in memory or in f from at on.
+func (w *Walker) store(live map[string]*onnxio.Tensor, mask *onnxio.Tensor, f *os.File, at, held *int64) (waiting, error) {
+	b := waiting{live: map[string]*onnxio.Tensor{}, mask: mask}
+	names := make([]string, 0, len(live))
+	for name := range live {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		t := live[name]
+		data := t.Float32s()
+		size := int64(len(data)) * 4
+		if *held+size <= w.keep || size == 0 {
+			b.live[name] = t
+			*held += size
+			continue
+		}
+		if _, err := f.WriteAt(bytesOf(data), *at); err != nil {
+			return b, fmt.Errorf("no room for waiting activations: %w", err)
+		}
+		b.spill = append(b.spill, spilled{name, slices.Clone(t.Shape), *at})
+		*at += size
+	}
+	return b, nil
+}
+
+// load gives the values of a waiting batch.
+func (w *Walker) load(b int) (map[string]*onnxio.Tensor, error) {
+	live := w.wait[b].live
+	for _, s := range w.wait[b].spill {
+		t := onnxio.NewTensor(onnxio.Float32, s.shape...)
+		if _, err := w.file.ReadAt(bytesOf(t.Float32s()), s.at); err != nil {
+			return nil, fmt.Errorf("waiting activations are lost: %w", err)
+		}
+		live[s.name] = t
+	}
+	w.wait[b] = waiting{mask: w.wait[b].mask}
+	return live, nil
+}
+
+// bytesOf is the memory of x.
+func bytesOf(x []float32) []byte {
+	if len(x) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*4)
+}
+
+// After is the node of the main graph that comes right after n, or after the node that holds n's subgraph; nil for the end.
+func After(n *graph.Node) *graph.Node {
+	n = Outermost(n)
+	i := slices.Index(n.Graph.Nodes, n)
+	if i+1 >= len(n.Graph.Nodes) {
+		return nil
+	}
+	return n.Graph.Nodes[i+1]
+}
+
+// Outermost is the node of the main graph that n is, or whose subgraph holds it.
+func Outermost(n *graph.Node) *graph.Node {
+	for n.Graph.Owner != nil {
+		n = n.Graph.Owner
+	}
+	return n
+}
