@@ -24,8 +24,8 @@ import (
 //		err = w.Refresh(n)
 //	}
 type Walker struct {
-	run  *runner
-	at   *graph.Node // where the batches wait; meaningless before begun
+	run *runner
+	at  *graph.Node // where the batches wait; meaningless before begun
 	begun,
 	ended bool
 	wait []waiting
