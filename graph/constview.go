@@ -265,13 +265,13 @@ func scaleIndex(n *Node, shape, scale []int) (func(i int) int, error) {
 		inner *= d
 	}
 	size := shape[axis]
-	if len(scale) == 1 {
+	block := int(n.Int("block_size", 0))
+	if len(scale) == 1 && block == 0 {
 		if scale[0] != size {
 			return nil, fmt.Errorf("%d scales for axis %d of shape %v", scale[0], axis, shape)
 		}
 		return func(i int) int { return i / inner % size }, nil
 	}
-	block := int(n.Int("block_size", 0))
 	ok := len(scale) == len(shape) && block > 0 && scale[axis] == (size+block-1)/block
 	for k := range scale {
 		ok = ok && (k == axis || scale[k] == shape[k])

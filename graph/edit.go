@@ -228,6 +228,22 @@ func (g *Graph) SetInit(v *Value, t *onnxio.Tensor) error {
 	return nil
 }
 
+// Undefine takes the constant away from a constant value (see IsConst), so that a node can be added that computes it. An
+// initializer that is listed among the graph's inputs, as old files do with all of them, is no input any more.
+func (g *Graph) Undefine(v *Value) error {
+	if !v.IsConst() || v.Graph != g {
+		return fmt.Errorf("%v is no constant of %v", v, g)
+	}
+	if v.Producer != nil {
+		g.RemoveNode(v.Producer)
+		return nil
+	}
+	v.Init, v.Sparse, v.IsInput, v.Ints = nil, nil, false, nil
+	g.Inits = slices.DeleteFunc(g.Inits, func(x *Value) bool { return x == v })
+	g.Inputs = slices.DeleteFunc(g.Inputs, func(x *Value) bool { return x == v })
+	return nil
+}
+
 // typeProto is the declaration of a tensor type.
 func typeProto(t onnxio.DataType, s Shape) *onnxpb.TypeProto {
 	tensor := &onnxpb.TypeProto_Tensor{ElemType: t.Proto()}

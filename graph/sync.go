@@ -102,9 +102,11 @@ func (g *Graph) write() {
 		}
 	}
 	p.Initializer, p.SparseInitializer = keep(p.Initializer, inits), keep(p.SparseInitializer, sparse)
+	inputs := make([]*onnxpb.ValueInfoProto, len(g.Inputs))
 	for i, v := range g.Inputs {
-		p.Input[i] = v.Info
+		inputs[i] = v.Info
 	}
+	p.Input = keep(p.Input, inputs)
 	p.ValueInfo = g.valueInfo()
 	p.QuantizationAnnotation = slices.DeleteFunc(p.QuantizationAnnotation, func(a *onnxpb.TensorAnnotation) bool {
 		v := g.values[a.GetTensorName()]

@@ -45,6 +45,7 @@ func newState(m *onnxio.Model, data calib.Dataset, r *Recipe, o Options) (*State
 	if set, ok := data.(*calib.Set); ok {
 		s.Report.Warnings = append(s.Report.Warnings, set.Warnings...)
 	}
+	s.Report.Dense.Bytes = modelBytes(m)
 	var err error
 	if s.Graph, err = graph.New(s.Model); err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ func pipeline(r *Recipe) []Pass {
 	case "bias":
 		list = append(list, correct{})
 	}
-	return append(list, storeWeights{})
+	return append(list, write{}, annotate{}, count{})
 }
 
 // nothingChanged is the error for a model none of whose layers is compressed.

@@ -27,7 +27,11 @@ func (findLayers) Apply(ctx context.Context, s *State) (PassReport, error) {
 	}
 	work := 0
 	for i, l := range layers {
-		ls := &LayerState{Layer: l, Plan: plans[i], Report: layerReport(l)}
+		w, err := l.Matrix()
+		if err != nil {
+			return PassReport{}, err
+		}
+		ls := &LayerState{Layer: l, Plan: plans[i], Zeros: zeros(w), Report: layerReport(l)}
 		s.Layers = append(s.Layers, ls)
 		if ls.Plan.Keep == "" {
 			ls.Plan.Keep = ls.idle(s.Recipe)

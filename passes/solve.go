@@ -150,20 +150,3 @@ func zeros(w []float32) float64 {
 	}
 	return float64(n) / float64(max(1, len(w)))
 }
-
-// storeWeights puts the solved weights into the graph.
-type storeWeights struct{}
-
-func (storeWeights) Name() string { return "write" }
-
-func (storeWeights) Apply(ctx context.Context, s *State) (PassReport, error) {
-	r := PassReport{}
-	for _, l := range s.active() {
-		if l.Solution == nil {
-			continue
-		}
-		s.Report.Layers = append(s.Report.Layers, l.Report)
-		r.Changes++
-	}
-	return r, s.Graph.Sync()
-}

@@ -52,6 +52,7 @@ type LayerState struct {
 	*graph.Layer
 	Plan     Plan           // what the recipe says about it
 	Dense    []float32      // the weight as it came in, ordered as by graph.Layer.Matrix
+	Zeros    float64        // share of zeros in the weight as it came in
 	Solution *Solution      // nil while, or when, the layer is left dense
 	Input    *ActGrid       // how its input is quantized; nil: float
 	Moments  *calib.Moments // of the dense layer's output channels, bias included; nil until a correction asks for them

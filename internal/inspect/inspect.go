@@ -142,7 +142,7 @@ func (s *Summary) layers(g *graph.Graph, stored map[string]string) error {
 		s.Layers = append(s.Layers, Layer{
 			Name: l.Name, Op: l.Kind.String(), Nodes: len(l.Nodes), Weight: l.Weight.Name, Groups: l.Groups, Rows: l.Rows, Cols: l.Cols, Kernel: l.Kernel,
 			MACs: cost.String(), Sparsity: float64(n) / float64(max(len(w), 1)), Pattern: pattern(w, l.ChannelsIn), Stored: kind,
-			Annotations: annotations(l.Nodes[0].Proto.MetadataProps),
+			Annotations: s.layerAnnotations(l),
 		})
 	}
 	for _, k := range skipped {
@@ -169,6 +169,26 @@ func annotations(props []*onnxpb.StringStringEntryProto) map[string]string {
 		}
 	}
 	return found
+}
+
+// layerAnnotations are those of a layer: in the metadata of its first node or, in files of an ir_version whose nodes have none,
+// as one entry of the model's, "layer.NAME" with a list of key=value.
+func (s *Summary) layerAnnotations(l *graph.Layer) map[string]string {
+	if a := annotations(l.Nodes[0].Proto.MetadataProps); a != nil {
+		return a
+	}
+	key := "layer." + l.Name
+	text, ok := s.Annotations[key]
+	if !ok {
+		return nil
+	}
+	delete(s.Annotations, key)
+	a := map[string]string{}
+	for _, f := range strings.Split(text, "; ") {
+		k, v, _ := strings.Cut(f, "=")
+		a[k] = v
+	}
+	return a
 }
 
 // views are the operators between a stored constant and the weight that a layer reads.

@@ -1,0 +1,75 @@
+package passes
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/obc-onnx/obc/onnxio"
+	"github.com/obc-onnx/obc/onnxio/onnxpb"
+)
+
+// floatBits is the width that counts for operands that are not quantized.
+const floatBits = 32
+
+// count fills in what the model costs before and after; it is the last pass, for the annotations count among the bytes.
+type count struct{}
+
+// Name is what the report calls the pass.
+func (count) Name() string { return "count" }
+
+// Apply leaves the bytes of the dense model to who still has it.
+func (count) Apply(ctx context.Context, s *State) (PassReport, error) {
+	dense := &s.Report.Dense
+	for _, l := range s.Layers {
+		n := l.Groups * l.Rows * l.Cols
+		dense.add(n, l.Zeros, float64(l.MACs()), floatBits, floatBits)
+		share, bits := l.Zeros, floatBits
+		if l.Solution != nil {
+			share = zeros(l.Solution.W)
+			if l.Solution.Codes != nil {
+				bits = l.Solution.Grids[0].Spec.Bits
+			}
+		}
+		act := floatBits
+		if l.Input != nil {
+			act = l.Input.Bits
+		}
+		s.Report.Compressed.add(n, share, float64(l.MACs()), bits, act)
+	}
+	s.Report.Compressed.Bytes = modelBytes(s.Model)
+	return PassReport{}, nil
+}
+
+// add counts one layer.
+func (c *ModelCost) add(weights int, zeros, macs float64, bits, actBits int) {
+	all := c.Weights + int64(weights)
+	if all > 0 {
+		c.Sparsity = (c.Sparsity*float64(c.Weights) + zeros*float64(weights)) / float64(all)
+	}
+	c.Weights = all
+	c.MACs += macs * (1 - zeros)
+	c.BOPs += bitOperations(macs*(1-zeros), bits, actBits)
+}
+
+// bitOperations is MACs x bits, as the method's authors count: an operation is as wide as the wider of its operands, so that 8-bit
+// weights with 8-bit activations take a quarter of float32, and weights alone save nothing.
+func bitOperations(macs float64, bits, actBits int) float64 {
+	return macs * float64(max(bits, actBits))
+}
+
+// modelBytes is the size of the model with its external data.
+func modelBytes(m *onnxio.Model) int64 {
+	n := int64(proto.Size(m.Proto))
+	for _, t := range m.Proto.GetGraph().GetInitializer() {
+		if t.GetDataLocation() != onnxpb.TensorProto_EXTERNAL {
+			continue
+		}
+		bits := int64(onnxio.DataType(t.GetDataType()).Bits())
+		for _, d := range t.Dims {
+			bits *= d
+		}
+		n += (bits + 7) / 8
+	}
+	return n
+}
