@@ -23,6 +23,7 @@ type Recipe struct {
 	Target      string      `yaml:"target" json:"target"`           // "flops=3x", "bops=10x" or "size=4x": a level per layer is searched; "" for none
 	Keep        Ends        `yaml:"keep" json:"keep"`               // leave the first or last layer dense
 	Exclude     []string    `yaml:"exclude" json:"exclude"`         // globs of layers left dense
+	Include     []string    `yaml:"include" json:"include"`         // globs of the layers that are worked on; none: all
 	MinSize     int         `yaml:"min_size" json:"min_size"`       // layers with fewer weights are left dense
 	Equalize    float64     `yaml:"equalize" json:"equalize"`       // 0..1: how much of the activations' channel spread moves into the weights before activations are quantized; 0 = off
 	Form        string      `yaml:"form" json:"form"`               // "auto", "float", "qdq" or "matmulnbits"
@@ -34,6 +35,7 @@ type Recipe struct {
 
 	file   string // where the recipe was read from, for errors; "" when made from flags
 	source []byte
+	setBy  map[string]string // path below the root -> what set it in place of the file
 }
 
 // Settings are what a rule can change for the layers that it matches.

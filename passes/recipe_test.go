@@ -118,6 +118,7 @@ func TestPlan(t *testing.T) {
 	}{
 		{"global", func(r *Recipe) {}, []bool{false, false, false, false}, []float64{.5, .5, .5, .5}},
 		{"ends", func(r *Recipe) { r.Keep = Ends{true, true} }, []bool{true, false, false, true}, nil},
+		{"include", func(r *Recipe) { r.Include = []string{"/stages/*", "fc.weight"}; r.Exclude = []string{"*1/conv1"} }, []bool{true, false, true, false}, nil},
 		{"small", func(r *Recipe) { r.MinSize = 11 }, []bool{true, false, false, false}, nil},
 		{"glob over slashes", func(r *Recipe) { r.Exclude = []string{"/stages/*"} }, []bool{false, true, true, false}, nil},
 		{"weight name", func(r *Recipe) { r.Exclude = []string{"stages.?.conv1.weight"} }, []bool{false, true, true, false}, nil},
@@ -181,5 +182,27 @@ func TestHash(t *testing.T) {
 	b.Damping = math.Nextafter(b.Damping, 1)
 	if a.Hash() == b.Hash() {
 		t.Error("different recipes have one hash")
+	}
+}
+
+func TestSetBy(t *testing.T) {
+	r, err := ParseRecipe("r.yaml", []byte("nm: 2:4\nexclude: [stem]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Exclude = []string{"head*"}
+	r.SetBy("exclude", "--exclude")
+	var field *FieldError
+	if _, err = r.Plan(testLayers()); !errors.As(err, &field) || !strings.HasPrefix(err.Error(), `--exclude "head*" matches no layer`) {
+		t.Errorf("glob: %v", err)
+	}
+	r.Weights.Bits = 17
+	r.SetBy("weights.bits", "--weights")
+	if err := r.Check(); !errors.As(err, &field) || err.Error() != "--weights is 17: give 2 to 8, or 0 for float" {
+		t.Errorf("bits: %v", err)
+	}
+	r.Weights.Bits, r.NM = 4, "4:2"
+	if err := r.Check(); err == nil || !strings.HasPrefix(err.Error(), "r.yaml:1:5: nm: is") {
+		t.Errorf("from the file: %v", err)
 	}
 }

@@ -61,10 +61,29 @@ func decodeError(name string, err error) error {
 	return fmt.Errorf("%s:%d:%d: %s\n%s", name, tok.Position.Line, tok.Position.Column, msg, printed)
 }
 
-// place adds file, line, column and excerpt to a *FieldError, when the recipe came from a file that holds the field.
+// SetBy tells what set the field at path, such as "weights.bits" or "exclude", after the recipe was read: errors about it then
+// name source, such as a flag, in place of a line in the file.
+func (r *Recipe) SetBy(path, source string) {
+	if r.setBy == nil {
+		r.setBy = map[string]string{}
+	}
+	r.setBy[path] = source
+}
+
+// Check is Validate, with the place of the value in the recipe's file, or what set it, in the error.
+func (r *Recipe) Check() error { return r.place(r.Validate()) }
+
+// place adds to a *FieldError what set the field, or file, line, column and excerpt when the recipe's file holds it.
 func (r *Recipe) place(err error) error {
 	var field *FieldError
-	if r.file == "" || !errors.As(err, &field) {
+	if !errors.As(err, &field) {
+		return err
+	}
+	whole, _, _ := strings.Cut(strings.TrimPrefix(field.Path, "$."), "[")
+	if source := r.setBy[whole]; source != "" {
+		return sourceError{source + " " + field.Msg, field}
+	}
+	if r.file == "" {
 		return err
 	}
 	name := r.file
@@ -81,6 +100,16 @@ func (r *Recipe) place(err error) error {
 	excerpt, _ := path.AnnotateSource(r.source, false)
 	return fmt.Errorf("%s:%d:%d: %w\n%s", name, pos.Line, pos.Column, err, excerpt)
 }
+
+// sourceError is a *FieldError told by what set the field.
+type sourceError struct {
+	msg   string
+	field *FieldError
+}
+
+func (e sourceError) Error() string { return e.msg }
+
+func (e sourceError) Unwrap() error { return e.field }
 
 // recipeKeys lists every key that a recipe can hold, at any depth.
 func recipeKeys() []string {

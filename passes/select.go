@@ -52,6 +52,9 @@ func (r *Recipe) Plan(layers []LayerInfo) ([]Plan, error) {
 			}
 		}
 	}
+	if err := r.include(layers, plans); err != nil {
+		return nil, r.place(err)
+	}
 	for i, glob := range r.Exclude {
 		hit, err := matchGlob(glob, layers, fmt.Sprintf("exclude[%d]", i))
 		if err != nil {
@@ -70,6 +73,29 @@ func (r *Recipe) Plan(layers []LayerInfo) ([]Plan, error) {
 		plans[n-1].Keep = "last layer, kept by the recipe"
 	}
 	return plans, nil
+}
+
+// include leaves dense what none of the globs matches.
+func (r *Recipe) include(layers []LayerInfo, plans []Plan) error {
+	if len(r.Include) == 0 {
+		return nil
+	}
+	wanted := make([]bool, len(layers))
+	for i, glob := range r.Include {
+		hit, err := matchGlob(glob, layers, fmt.Sprintf("include[%d]", i))
+		if err != nil {
+			return err
+		}
+		for j := range hit {
+			wanted[j] = wanted[j] || hit[j]
+		}
+	}
+	for j := range plans {
+		if !wanted[j] {
+			plans[j].Keep = "not among the layers to include"
+		}
+	}
+	return nil
 }
 
 func (u *Rule) matches(layers []LayerInfo, where string) ([]bool, error) {
