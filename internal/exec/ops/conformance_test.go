@@ -24,12 +24,17 @@ import (
 	"github.com/obc-onnx/obc/onnxio/onnxpb"
 )
 
+// kinds are the folders of the official vectors.
+var kinds = []string{"node", "simple", "pytorch-converted", "pytorch-operator", "light"}
+
 // TestConformance runs the official ONNX vectors. Cases that do not pass yet are listed, each with its reason, in
-// testdata/conformance/expected_failures.txt; a listed case that passes fails the test, so the list only shrinks.
+// testdata/conformance/expected_failures.txt; a listed case that passes fails the test, so the list only shrinks. The results must be
+// those that docs/CONFORMANCE.md shows.
 func TestConformance(t *testing.T) {
 	root := testkit.Vectors(t)
 	expected := expectedFailures(t)
-	for _, kind := range []string{"node", "simple", "pytorch-converted", "pytorch-operator", "light"} {
+	results := map[string]bool{}
+	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			names := cases(t, root, kind)
 			passed := 0
@@ -43,13 +48,14 @@ func TestConformance(t *testing.T) {
 				case err != nil && !listed:
 					t.Errorf("%s: %v", key, err)
 				}
-				if err == nil {
+				if results[key] = err == nil; err == nil {
 					passed++
 				}
 			}
 			t.Logf("%s: %d of %d pass", kind, passed, len(names))
 		})
 	}
+	t.Run("table", func(t *testing.T) { checkTable(t, root, results, expected) })
 }
 
 func expectedFailures(t *testing.T) map[string]string {
