@@ -30,6 +30,7 @@ func prepareAttention(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	k := floatForms(
 		func(c *exec.Call) error { return attention[float32](c, a) },
 		func(c *exec.Call) error { return attention[float64](c, a) })
+	k = alike(k, []int{0, 1, 2, 4, 5}, 0, 1, 2, 0)
 	return func(c *exec.Call) error {
 		if err := need(c, 3); err != nil {
 			return err
@@ -296,11 +297,11 @@ func inferAttention(n *graph.Node) error {
 		keys = keys.Add(past[2])
 	}
 	n.SetOut(1, t, graph.Shape{k[0], heads, keys, dk})
-	n.SetOut(2, t, graph.Shape{k[0], heads, keys, dv})
+	n.SetOut(2, typeOf(n, 2), graph.Shape{k[0], heads, keys, dv})
 	n.SetOut(3, t, graph.Shape{q[0], queries, length, keys})
 	return nil
 }
 
 func init() {
-	exec.Register(exec.Op{Name: "Attention", Since: 23, Infer: inferAttention, Prepare: prepareAttention})
+	exec.Register(exec.Op{Name: "Attention", Since: 23, Infer: inferAttention, Prepare: prepareAttention, Native: true})
 }

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/onnxio"
@@ -40,4 +41,66 @@ func scalarInput(c *exec.Call, i int, def float64) (float64, error) {
 		return 0, fmt.Errorf("input %d: %w", i, err)
 	}
 	return v, nil
+}
+
+// throughDouble lets a kernel for float64 serve integers and bool: input 0 is converted, and output 0 back.
+func throughDouble(k exec.Kernel) exec.Kernel {
+	return func(c *exec.Call) error {
+		x := c.Input(0)
+		if x == nil || !x.Type.Valid() || x.Type.IsFloat() || x.Type == onnxio.String || x.Type == onnxio.Complex64 || x.Type == onnxio.Complex128 {
+			return k(c)
+		}
+		wide, err := x.ConvertTo(onnxio.Float64)
+		if err != nil {
+			return err
+		}
+		given := c.In
+		defer func() { c.In = given }()
+		c.In = slices.Clone(given)
+		c.In[0] = wide
+		if err := k(c); err != nil {
+			return err
+		}
+		c.Out[0], err = c.Out[0].ConvertTo(x.Type)
+		return err
+	}
+}
+
+// alike brings the floating-point inputs listed to one type, float64 if any of them is that and float32 otherwise, for kernels that
+// the standard lets mix types. Output i then takes the type of the input that result[i] names. The operator must be Native.
+func alike(k exec.Kernel, inputs []int, result ...int) exec.Kernel {
+	return func(c *exec.Call) error {
+		to := onnxio.Float32
+		for _, i := range inputs {
+			if x := c.Input(i); x != nil && x.Type == onnxio.Float64 {
+				to = onnxio.Float64
+			}
+		}
+		given := c.In
+		defer func() { c.In = given }()
+		c.In = slices.Clone(given)
+		for _, i := range inputs {
+			x := c.Input(i)
+			if x == nil || !x.Type.IsFloat() {
+				continue
+			}
+			var err error
+			if c.In[i], err = x.ConvertTo(to); err != nil {
+				return err
+			}
+		}
+		if err := k(c); err != nil {
+			return err
+		}
+		for i, from := range result {
+			if i >= len(c.Out) || c.Out[i] == nil || from >= len(given) || given[from] == nil {
+				continue
+			}
+			var err error
+			if c.Out[i], err = c.Out[i].ConvertTo(given[from].Type); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }

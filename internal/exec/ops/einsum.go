@@ -176,6 +176,12 @@ func prepareEinsum(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	k := by(0, typed{
 		onnxio.Float32: func(c *exec.Call) error { return einsumKernel[float32](c, e) },
 		onnxio.Float64: func(c *exec.Call) error { return einsumKernel[float64](c, e) },
+		onnxio.Int8:    func(c *exec.Call) error { return einsumKernel[int8](c, e) },
+		onnxio.Int16:   func(c *exec.Call) error { return einsumKernel[int16](c, e) },
+		onnxio.Uint8:   func(c *exec.Call) error { return einsumKernel[uint8](c, e) },
+		onnxio.Uint16:  func(c *exec.Call) error { return einsumKernel[uint16](c, e) },
+		onnxio.Uint32:  func(c *exec.Call) error { return einsumKernel[uint32](c, e) },
+		onnxio.Uint64:  func(c *exec.Call) error { return einsumKernel[uint64](c, e) },
 		onnxio.Int32:   func(c *exec.Call) error { return einsumKernel[int32](c, e) },
 		onnxio.Int64:   func(c *exec.Call) error { return einsumKernel[int64](c, e) },
 	})

@@ -233,10 +233,22 @@ func layerNorm[T float](c *exec.Call, axis int, eps float64, rms bool) error {
 func prepareLayerNorm(rms bool) func(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	return func(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 		axis, eps := int(n.Int("axis", -1)), float64(n.Float("epsilon", 1e-5))
-		return floatForms(
+		k := floatForms(
 			func(c *exec.Call) error { return layerNorm[float32](c, axis, eps, rms) },
-			func(c *exec.Call) error { return layerNorm[float64](c, axis, eps, rms) }), nil
+			func(c *exec.Call) error { return layerNorm[float64](c, axis, eps, rms) })
+		if n.Op() == "RMSNormalization" {
+			return alike(k, []int{0, 1}, 1), nil // the result has the type of the scale
+		}
+		return k, nil
 	}
+}
+
+func inferRMSNorm(n *graph.Node) error {
+	if err := inferLayerNorm(n); err != nil {
+		return err
+	}
+	n.SetOut(0, typeOf(n, 1), shapeOf(n, 0))
+	return nil
 }
 
 func inferLayerNorm(n *graph.Node) error {
@@ -399,7 +411,7 @@ func init() {
 	exec.Register(
 		exec.Op{Name: "BatchNormalization", Since: 1, Infer: inferBatchNorm, Prepare: prepareBatchNorm},
 		exec.Op{Name: "LayerNormalization", Since: 1, Infer: inferLayerNorm, Prepare: prepareLayerNorm(false)},
-		exec.Op{Name: "RMSNormalization", Since: 23, Infer: inferLayerNorm, Prepare: prepareLayerNorm(true)},
+		exec.Op{Name: "RMSNormalization", Since: 23, Infer: inferRMSNorm, Prepare: prepareLayerNorm(true), Native: true},
 		exec.Op{Name: "SimplifiedLayerNormalization", Since: 1, Infer: inferLayerNorm, Prepare: prepareLayerNorm(true)},
 		exec.Op{Name: "InstanceNormalization", Since: 1, Infer: sameAs(0), Prepare: prepareGroupNorm},
 		exec.Op{Name: "GroupNormalization", Since: 18, Infer: sameAs(0), Prepare: prepareGroupNorm},

@@ -126,6 +126,9 @@ func qLinearMatMul(c *exec.Call) error {
 	if err := need(c, 8); err != nil {
 		return err
 	}
+	if c.In[0].Type.IsFloat() || c.In[3].Type.IsFloat() || c.In[7].Type.IsFloat() {
+		return qFloatMatMul(c)
+	}
 	sums, m, err := productOf(c, 0, 2, 3, 5)
 	if err != nil {
 		return err

@@ -168,9 +168,9 @@ func prepareCol2Im(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return floatForms(
+	return throughDouble(floatForms(
 		func(c *exec.Call) error { return col2im[float32](c, w) },
-		func(c *exec.Call) error { return col2im[float64](c, w) }), nil
+		func(c *exec.Call) error { return col2im[float64](c, w) })), nil
 }
 
 func col2im[T float](c *exec.Call, w windowAttrs) error {

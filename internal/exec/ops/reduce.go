@@ -175,6 +175,10 @@ func viaDoubles(step func(a, x float64) float64, done func(a float64, n int) flo
 			func(a float64, n int) int32 { return int32(done(a, n)) }}),
 		onnxio.Int64: reduceWith(reduction[int64, float64]{0, func(a float64, x int64) float64 { return step(a, float64(x)) },
 			func(a float64, n int) int64 { return int64(done(a, n)) }}),
+		onnxio.Uint32: reduceWith(reduction[uint32, float64]{0, func(a float64, x uint32) float64 { return step(a, float64(x)) },
+			func(a float64, n int) uint32 { return uint32(done(a, n)) }}),
+		onnxio.Uint64: reduceWith(reduction[uint64, float64]{0, func(a float64, x uint64) float64 { return step(a, float64(x)) },
+			func(a float64, n int) uint64 { return uint64(done(a, n)) }}),
 	}
 }
 

@@ -151,7 +151,10 @@ func prepareGridSample(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	if a.pad != "zeros" && a.pad != "border" && a.pad != "reflection" {
 		return nil, fmt.Errorf("attribute padding_mode is %q, expected zeros, border or reflection", a.pad)
 	}
-	return a.run, nil
+	if a.taps == 1 {
+		return a.run, nil // any type can be picked
+	}
+	return throughDouble(a.run), nil
 }
 
 // run reads x of [N C spatial...] at the positions of the grid, [N out... rank] with the last spatial dimension's coordinate first.

@@ -205,7 +205,10 @@ func init() {
 		}
 		return 0
 	}))
-	reg("Shrink", withAttrs("lambd", 0.5, "bias", 0, shrink))
+	reg("Shrink", func(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
+		k, err := withAttrs("lambd", 0.5, "bias", 0, shrink)(n, p)
+		return throughDouble(k), err
+	})
 	reg("Swish", withAttrs("alpha", 1, "", 0, func(x, a, _ float64) float64 { return x * sigmoid(a*x) }))
 	exec.Register(exec.Op{Domain: "com.microsoft", Name: "Gelu", Since: 1, Infer: sameAs(0), Prepare: always(withVector(kernel.Gelu, gelu))})
 	exec.Register(exec.Op{Domain: "com.microsoft", Name: "QuickGelu", Since: 1, Infer: sameAs(0),

@@ -5,7 +5,8 @@
     python record.py VECTORS      # the folder that OBC_VECTORS names; writes operators.txt and shapes.txt beside this file
 
 operators.txt: one line an operator version: domain, name, version, "function" if it has a body of other operators or "-", "deprecated"
-or "-".
+or "-", and for each input NAME=TYPES: its type variable, or the input's own name, with the numbers of the tensor types that it allows;
+a trailing + says that it repeats.
 shapes.txt: one line a vector: its name and, for each output of each node in order, the type (its number in TensorProto.DataType) and
 shape that onnx.shape_inference finds once all declarations behind the inputs are removed: 1[3,?] where ? is an unknown dimension, 1
 alone where the rank is unknown, - where it is no tensor or nothing is known.
@@ -16,7 +17,7 @@ import warnings
 
 import onnx
 import onnx.defs
-from onnx import shape_inference
+from onnx import TensorProto, shape_inference
 
 warnings.filterwarnings("ignore")
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -28,10 +29,22 @@ def operators():
     for s in onnx.defs.get_all_schemas_with_history():
         if s.domain in DOMAINS:
             body = "function" if s.has_function or s.has_context_dependent_function else "-"
-            lines.append((s.domain or "ai.onnx", s.name, s.since_version, body, "deprecated" if s.deprecated else "-"))
+            fields = (s.domain or "ai.onnx", s.name, s.since_version, body, "deprecated" if s.deprecated else "-")
+            lines.append(fields + tuple(input_types(s, i) for i in s.inputs))
     with open(os.path.join(HERE, "operators.txt"), "w") as f:
         for line in sorted(lines):
             f.write(" ".join(map(str, line)) + "\n")
+
+
+def input_types(schema, i):
+    allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
+    name = i.type_str if i.type_str in allowed else i.name
+    kinds = []
+    for t in allowed.get(i.type_str, [i.type_str]):
+        if t.startswith("tensor("):
+            kinds.append(TensorProto.DataType.Value(t[len("tensor(") : -1].upper()))
+    repeats = "+" if i.option == onnx.defs.OpSchema.FormalParameterOption.Variadic else ""
+    return f"{name}={','.join(map(str, sorted(kinds)))}{repeats}"
 
 
 def strip(graph):
