@@ -234,7 +234,9 @@ func (r *runner) capture(ctx context.Context, layers []*graph.Layer, pass, passe
 		}}
 	}
 	err := r.each(ctx, pass, passes, func(feeds map[string]*onnxio.Tensor, keep func([]int) []bool) error {
-		return r.exec.Start(feeds).RunUntil(ctx, stop, hooks(keep))
+		s := r.exec.Start(feeds)
+		defer s.Close()
+		return s.RunUntil(ctx, stop, hooks(keep))
 	})
 	if err != nil {
 		return nil, err

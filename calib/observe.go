@@ -37,7 +37,9 @@ func Observe(ctx context.Context, g *graph.Graph, names []string, ds Dataset, o 
 		if len(wanted) == 0 {
 			return nil
 		}
-		return r.exec.Start(feeds).RunUntil(ctx, stop, &exec.Hooks{After: func(n *graph.Node, _, out []*onnxio.Tensor) error {
+		s := r.exec.Start(feeds)
+		defer s.Close()
+		return s.RunUntil(ctx, stop, &exec.Hooks{After: func(n *graph.Node, _, out []*onnxio.Tensor) error {
 			for _, i := range wanted[n] {
 				if out[i] == nil {
 					continue

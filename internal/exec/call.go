@@ -53,8 +53,8 @@ func (c *Call) New(t onnxio.DataType, shape ...int) *onnxio.Tensor {
 		panic(&LimitError{Want: -1, Shape: slices.Clone(shape)})
 	}
 	if t == onnxio.String || n == 0 {
-		if want := int64(n) * 16; want > c.s.e.pool.limit {
-			panic(&LimitError{Want: want, Limit: c.s.e.pool.limit, Shape: slices.Clone(shape)})
+		if want := int64(n) * 16; want > c.s.arena.limit {
+			panic(&LimitError{Want: want, Limit: c.s.arena.limit, Shape: slices.Clone(shape)})
 		}
 		return onnxio.NewTensor(t, shape...)
 	}
@@ -65,22 +65,22 @@ func (c *Call) New(t onnxio.DataType, shape ...int) *onnxio.Tensor {
 }
 
 func (c *Call) block(bytes int64, shape []int) []uint64 {
-	b, err := c.s.e.pool.get(bytes)
+	b, err := c.s.arena.get(bytes, c.st.final)
 	if err != nil {
 		if limit, ok := err.(*LimitError); ok {
 			limit.Shape = slices.Clone(shape)
 		}
 		panic(err)
 	}
-	c.s.bufs[unsafe.Pointer(unsafe.SliceData(b))] = &buffer{block: b}
-	return b
+	c.s.bufs[unsafe.Pointer(unsafe.SliceData(b.words))] = &buffer{block: b}
+	return b.words
 }
 
 // Zeros is New with all elements zero.
 func (c *Call) Zeros(t onnxio.DataType, shape ...int) *onnxio.Tensor {
 	x := c.New(t, shape...)
 	if b := c.s.bufs[base(x)]; b != nil {
-		clear(b.block)
+		clear(b.block.words)
 	}
 	return x
 }
@@ -133,7 +133,7 @@ func (c *Call) Scratch(n int) []float32 {
 
 // Charge fails when holding bytes more would pass the memory limit. Kernels that collect results over many rounds ask it.
 func (c *Call) Charge(bytes int64) error {
-	p := c.s.e.pool
+	p := c.s.arena
 	if p.live+bytes > p.limit {
 		return &LimitError{Want: bytes, Held: p.live, Limit: p.limit}
 	}
@@ -157,7 +157,7 @@ func (c *Call) sweep() {
 	for _, p := range c.lent {
 		if b := c.s.bufs[p]; b != nil && b.refs == 0 {
 			delete(c.s.bufs, p)
-			c.s.e.pool.put(b.block)
+			c.s.arena.put(b.block)
 		}
 	}
 }

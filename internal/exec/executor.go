@@ -98,13 +98,18 @@ func isConstant(n *graph.Node) bool { return n.Op() == "Constant" && n.Domain() 
 // Threads is the number of threads that kernels use.
 func (e *Executor) Threads() int { return e.opts.Threads }
 
-// Peak is the largest number of bytes of activations that were alive at one time.
-func (e *Executor) Peak() int64 { return e.pool.peak }
+// Peak is the largest number of bytes of activations that were alive at one time in a session that is closed.
+func (e *Executor) Peak() int64 {
+	e.pool.mu.Lock()
+	defer e.pool.mu.Unlock()
+	return e.pool.peak
+}
 
 // Run computes the graph's outputs by name. feeds has a tensor for each graph input that is not an initializer. h may be nil.
 // Outputs may share memory with feeds and weights: do not write to them.
 func (e *Executor) Run(ctx context.Context, feeds map[string]*onnxio.Tensor, h *Hooks) (map[string]*onnxio.Tensor, error) {
 	s := e.Start(feeds)
+	defer s.Close()
 	if err := s.RunUntil(ctx, nil, h); err != nil {
 		return nil, err
 	}
@@ -189,6 +194,7 @@ type step struct {
 	out    []int  // slots, -1 for an omitted output
 	frees  []int  // slots that nothing reads after this step
 	last   []bool // by input: is this its last use?
+	final  bool   // an output of it is one of the graph's, which outlives the session
 	subs   map[string]*program
 	twin   *step // the step of program.steps that holds the kernel; nil: this one
 
@@ -354,6 +360,11 @@ func (p *program) plan(steps []*step) {
 	for _, r := range p.outputs {
 		if r.up == 0 {
 			keep[r.slot] = true
+		}
+	}
+	for _, st := range steps {
+		for _, i := range st.out {
+			st.final = st.final || i >= 0 && keep[i]
 		}
 	}
 	for i, at := range last {

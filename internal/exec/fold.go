@@ -28,7 +28,6 @@ func Fold(n *graph.Node, in []*onnxio.Tensor) ([]*onnxio.Tensor, error) {
 		return nil, e
 	}
 	e := &Executor{opts: Options{Threads: 1, MemoryLimit: DefaultMemoryLimit}, prog: map[*graph.Graph]*program{}}
-	e.pool = &pool{limit: e.opts.MemoryLimit}
 	st := &step{node: n, op: op, in: make([]ref, len(in)), out: make([]int, len(n.Outputs)), last: make([]bool, len(in))}
 	if err := e.prepare(st); err != nil {
 		return nil, err
@@ -38,7 +37,7 @@ func Fold(n *graph.Node, in []*onnxio.Tensor) ([]*onnxio.Tensor, error) {
 			st.out[i] = -1
 		}
 	}
-	s := &Session{e: e, bufs: map[unsafe.Pointer]*buffer{}}
+	s := &Session{e: e, bufs: map[unsafe.Pointer]*buffer{}, arena: &arena{limit: e.opts.MemoryLimit}}
 	c := &Call{Ctx: context.Background(), Node: n, Threads: 1, In: in, Out: make([]*onnxio.Tensor, len(n.Outputs)), s: s, st: st}
 	if err := c.call(); err != nil {
 		return nil, err

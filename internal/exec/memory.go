@@ -2,7 +2,7 @@ package exec
 
 import (
 	"fmt"
-	"sort"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -23,67 +23,153 @@ func (e *LimitError) Error() string {
 		e.Shape, e.Want, e.Held, e.Limit)
 }
 
-// pool lends blocks of memory and takes them back. It is shared by the sessions of an executor.
+// pool keeps the arenas of sessions that are closed for those that come.
 type pool struct {
-	mu         sync.Mutex
-	limit      int64
-	live, idle int64      // bytes lent and bytes waiting
-	peak       int64      // the most that live ever was
-	free       [][]uint64 // by ascending length
+	mu    sync.Mutex
+	limit int64
+	peak  int64 // the most bytes that one session ever had lent
+	idle  []*arena
 }
 
-// get lends a block of at least n bytes. The contents are undefined.
-func (p *pool) get(n int64) ([]uint64, error) {
-	words := int((n + 7) / 8)
+func (p *pool) take() *arena {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := sort.Search(len(p.free), func(i int) bool { return len(p.free[i]) >= words })
-	if i < len(p.free) && len(p.free[i]) <= words+words/4+64 {
-		b := p.free[i]
-		p.free = append(p.free[:i], p.free[i+1:]...)
-		p.idle -= int64(len(b)) * 8
-		p.charge(int64(len(b)) * 8)
-		return b, nil
+	if n := len(p.idle); n > 0 {
+		a := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		return a
 	}
-	if p.live+n > p.limit {
-		return nil, &LimitError{Want: n, Held: p.live, Limit: p.limit}
-	}
-	for len(p.free) > 0 && p.live+p.idle+n > max(p.peak, p.limit/2) {
-		last := len(p.free) - 1 // give the largest back to the garbage collector
-		p.idle -= int64(len(p.free[last])) * 8
-		p.free = p.free[:last]
-	}
-	p.charge(int64(words) * 8)
-	return make([]uint64, words), nil
+	return &arena{limit: p.limit}
 }
 
-func (p *pool) charge(n int64) {
-	p.live += n
-	p.peak = max(p.peak, p.live)
+func (p *pool) giveBack(a *arena) {
+	p.note(a)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle = append(p.idle, a)
+}
+
+// note keeps the peak.
+func (p *pool) note(a *arena) {
+	p.mu.Lock()
+	p.peak = max(p.peak, a.peak)
+	p.mu.Unlock()
+}
+
+// arena lends blocks that are cut out of larger chunks, so that what one tensor leaves serves others of any size. It belongs to one
+// session, and with it to one goroutine.
+type arena struct {
+	limit      int64
+	live, held int64 // bytes lent, and those of all chunks
+	peak       int64 // the most that live ever was
+	chunks     []*chunk
+}
+
+// chunk is a piece of memory with the spans of it that are free, by ascending place; neighbours are joined.
+type chunk struct {
+	words []uint64
+	free  []span
+}
+
+type span struct{ at, n int }
+
+// block is a lent part of a chunk; owner nil: memory of its own, which is not taken back.
+type block struct {
+	words []uint64
+	owner *chunk
+}
+
+func (b block) bytes() int64 { return int64(len(b.words)) * 8 }
+
+const (
+	blockWords = 8       // blocks are cut at multiples of it: cache lines
+	chunkWords = 1 << 15 // the smallest chunk, 256 kB: small tensors share it
+)
+
+// get lends a block of at least n bytes; alone: in memory of its own, for tensors that outlive the session. The contents are undefined.
+func (a *arena) get(n int64, alone bool) (block, error) {
+	if n > a.limit-a.live {
+		return block{}, &LimitError{Want: n, Held: a.live, Limit: a.limit}
+	}
+	words := (int((n+7)/8) + blockWords - 1) / blockWords * blockWords
+	var b block
+	if alone {
+		b = block{words: make([]uint64, words)}
+	} else {
+		c, i := a.fit(words)
+		if c == nil {
+			c, i = a.grow(words), 0
+		}
+		b = block{c.cut(i, words), c}
+	}
+	a.live += b.bytes()
+	a.peak = max(a.peak, a.live)
+	return b, nil
+}
+
+// fit finds the smallest free span that is large enough.
+func (a *arena) fit(words int) (best *chunk, at int) {
+	for _, c := range a.chunks {
+		for i, s := range c.free {
+			if s.n >= words && (best == nil || s.n < best.free[at].n) {
+				best, at = c, i
+			}
+		}
+	}
+	return best, at
+}
+
+// grow adds a chunk. Chunks that nobody uses go before the whole would pass the limit.
+func (a *arena) grow(words int) *chunk {
+	n := max(words, chunkWords)
+	a.chunks = slices.DeleteFunc(a.chunks, func(c *chunk) bool {
+		idle := len(c.free) == 1 && c.free[0].n == len(c.words)
+		if idle && a.held+int64(n)*8 > a.limit {
+			a.held -= int64(len(c.words)) * 8
+			return true
+		}
+		return false
+	})
+	c := &chunk{words: make([]uint64, n), free: []span{{0, n}}}
+	a.chunks = append(a.chunks, c)
+	a.held += int64(n) * 8
+	return c
+}
+
+// cut takes words from the start of free span i.
+func (c *chunk) cut(i, words int) []uint64 {
+	s := &c.free[i]
+	b := c.words[s.at : s.at+words : s.at+words]
+	s.at, s.n = s.at+words, s.n-words
+	if s.n == 0 {
+		c.free = slices.Delete(c.free, i, i+1)
+	}
+	return b
 }
 
 // put takes a block back.
-func (p *pool) put(b []uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.live -= int64(len(b)) * 8
-	p.idle += int64(len(b)) * 8
-	i := sort.Search(len(p.free), func(i int) bool { return len(p.free[i]) >= len(b) })
-	p.free = append(p.free, nil)
-	copy(p.free[i+1:], p.free[i:])
-	p.free[i] = b
-}
-
-// drop forgets a lent block: its new owner keeps it.
-func (p *pool) drop(n int64) {
-	p.mu.Lock()
-	p.live -= n
-	p.mu.Unlock()
+func (a *arena) put(b block) {
+	a.live -= b.bytes()
+	c := b.owner
+	if c == nil || len(b.words) == 0 {
+		return
+	}
+	at := int(uintptr(unsafe.Pointer(&b.words[0]))-uintptr(unsafe.Pointer(&c.words[0]))) / 8
+	i, _ := slices.BinarySearchFunc(c.free, at, func(s span, at int) int { return s.at - at })
+	c.free = slices.Insert(c.free, i, span{at, len(b.words)})
+	if i+1 < len(c.free) && at+len(b.words) == c.free[i+1].at {
+		c.free[i].n += c.free[i+1].n
+		c.free = slices.Delete(c.free, i+1, i+2)
+	}
+	if i > 0 && c.free[i-1].at+c.free[i-1].n == at {
+		c.free[i-1].n += c.free[i].n
+		c.free = slices.Delete(c.free, i, i+1)
+	}
 }
 
 // buffer is a lent block and the number of values of the running graph that lie in it.
 type buffer struct {
-	block []uint64
+	block block
 	refs  int
 }
 

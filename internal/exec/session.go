@@ -20,6 +20,7 @@ type Session struct {
 	pc    int // the step of the main graph that comes next
 	err   error
 	bufs  map[unsafe.Pointer]*buffer
+	arena *arena
 	hooks *Hooks
 	inner time.Duration // spent in subgraphs of the running node, if it is traced
 }
@@ -51,14 +52,14 @@ func (f *frame) load(r ref) *onnxio.Tensor {
 
 // Start begins a run at the graph's first node. Feeds that do not fit the graph's inputs make the first RunUntil fail.
 func (e *Executor) Start(feeds map[string]*onnxio.Tensor) *Session {
-	s := &Session{e: e, frame: newFrame(e.main, nil), bufs: map[unsafe.Pointer]*buffer{}}
+	s := &Session{e: e, frame: newFrame(e.main, nil), bufs: map[unsafe.Pointer]*buffer{}, arena: e.pool.take()}
 	s.err = s.feed(feeds)
 	return s
 }
 
 // Resume begins a run at node at, given all values that Live listed when an earlier session stopped there. at nil means the end.
 func (e *Executor) Resume(live map[string]*onnxio.Tensor, at *graph.Node) *Session {
-	s := &Session{e: e, frame: newFrame(e.main, nil), bufs: map[unsafe.Pointer]*buffer{}}
+	s := &Session{e: e, frame: newFrame(e.main, nil), bufs: map[unsafe.Pointer]*buffer{}, arena: e.pool.take()}
 	if s.pc, s.err = s.find(at); s.err != nil {
 		return s
 	}
@@ -278,15 +279,13 @@ func (c *Call) call() (err error) {
 
 func (s *Session) retain(t *onnxio.Tensor) {
 	if seq, ok := t.Data.(*Sequence); ok {
-		for _, e := range seq.Elems {
-			s.pin(e)
+		for i, e := range seq.Elems {
+			seq.Elems[i] = s.detached(e)
 		}
 		return
 	}
 	if opt, ok := t.Data.(*Optional); ok {
-		if opt.Value != nil {
-			s.pin(opt.Value)
-		}
+		opt.Value = s.detached(opt.Value)
 		return
 	}
 	if b := s.bufs[base(t)]; b != nil {
@@ -302,26 +301,39 @@ func (s *Session) release(t *onnxio.Tensor) {
 	if b := s.bufs[p]; b != nil {
 		if b.refs--; b.refs <= 0 {
 			delete(s.bufs, p)
-			s.e.pool.put(b.block)
+			s.arena.put(b.block)
 		}
 	}
 }
 
-// pin takes a tensor's memory out of the pool's hands: it lives as long as somebody refers to it.
-func (s *Session) pin(t *onnxio.Tensor) {
+// detached is a tensor in memory of its own: t itself when it lies in none that the session lends.
+func (s *Session) detached(t *onnxio.Tensor) *onnxio.Tensor {
 	if t == nil {
-		return
+		return nil
 	}
-	if seq, ok := t.Data.(*Sequence); ok {
-		for _, e := range seq.Elems {
-			s.pin(e)
+	switch d := t.Data.(type) {
+	case *Sequence:
+		for i, e := range d.Elems {
+			d.Elems[i] = s.detached(e)
 		}
+		return t
+	case *Optional:
+		d.Value = s.detached(d.Value)
+		return t
 	}
 	p := base(t)
-	if b := s.bufs[p]; b != nil {
-		delete(s.bufs, p)
-		s.e.pool.drop(int64(len(b.block)) * 8)
+	b := s.bufs[p]
+	if b == nil {
+		return t
 	}
+	if b.block.owner == nil { // nothing may write to it any more
+		delete(s.bufs, p)
+		s.arena.put(b.block)
+		return t
+	}
+	words := make([]uint64, len(b.block.words))
+	copy(words, b.block.words)
+	return overlay(t.Type, t.Shape, t.Len(), words)
 }
 
 // Live lists the values that the nodes from here on, or the graph's outputs, still read, by name; constants are left out.
@@ -329,8 +341,7 @@ func (s *Session) Live() map[string]*onnxio.Tensor {
 	live := map[string]*onnxio.Tensor{}
 	for i, t := range s.frame.vals {
 		if t != nil {
-			s.pin(t)
-			live[s.e.main.values[i].Name] = t
+			live[s.e.main.values[i].Name] = s.detached(t)
 		}
 	}
 	return live
@@ -341,12 +352,27 @@ func (s *Session) Outputs() map[string]*onnxio.Tensor {
 	out := map[string]*onnxio.Tensor{}
 	for k, r := range s.e.main.outputs {
 		if t := s.frame.load(r); t != nil {
-			s.pin(t)
-			out[s.e.main.graph.Outputs[k].Name] = t
+			out[s.e.main.graph.Outputs[k].Name] = s.detached(t)
 		}
 	}
 	return out
 }
+
+// Close leaves the session's memory to those that come; the session is over. What Live and Outputs gave stays valid. A session that is
+// not closed is collected as garbage.
+func (s *Session) Close() {
+	if s.arena == nil {
+		return
+	}
+	for p, b := range s.bufs {
+		delete(s.bufs, p)
+		s.arena.put(b.block)
+	}
+	s.e.pool.giveBack(s.arena)
+	s.arena, s.frame, s.err = nil, nil, errClosed
+}
+
+var errClosed = errors.New("the session is closed")
 
 // runBody runs a subgraph to its end and gives its outputs, which belong to the caller.
 func (s *Session) runBody(ctx context.Context, p *program, outer *frame, in []*onnxio.Tensor) ([]*onnxio.Tensor, error) {
@@ -355,8 +381,9 @@ func (s *Session) runBody(ctx context.Context, p *program, outer *frame, in []*o
 	}
 	f := newFrame(p, outer)
 	for k, slot := range p.inputs {
-		if b := s.bufs[base(in[k])]; b != nil && b.refs == 0 {
-			s.pin(in[k]) // the kernel's own: the body must not take it for free when it has read it
+		if b := s.bufs[base(in[k])]; b != nil {
+			b.refs++ // the kernel's own, or a value outside: the body must not free it when it has read it
+			defer func() { b.refs-- }()
 		}
 		s.retain(in[k])
 		f.vals[slot] = in[k]
@@ -375,12 +402,10 @@ func (s *Session) runBody(ctx context.Context, p *program, outer *frame, in []*o
 		if out[k] = f.load(r); out[k] == nil {
 			return nil, fmt.Errorf("%v: output %q has no value", p.graph, p.graph.Outputs[k].Name)
 		}
-		s.pin(out[k])
+		out[k] = s.detached(out[k])
 	}
-	for _, slot := range p.inputs { // inputs that nothing in the body read
-		if i := slices.IndexFunc(p.outputs, func(r ref) bool { return r == ref{0, slot} }); i < 0 {
-			s.release(f.vals[slot])
-		}
+	for _, t := range f.vals { // outputs, and inputs that nothing in the body read
+		s.release(t)
 	}
 	return out, nil
 }

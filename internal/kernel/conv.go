@@ -83,30 +83,31 @@ func (c *PackedConv) Run(s ConvShape, n int, x, y []float32, e *Epilogue, thread
 	})
 }
 
-// part is the epilogue of one group of one image: job j.
+// part is the epilogue from job j on, one group of one image.
 func (e *Epilogue) part(s ConvShape, j int) *Epilogue {
 	p := &Epilogue{Lo: e.Lo, Hi: e.Hi}
 	m := s.OutC / s.Groups
 	if e.Row != nil {
 		p.Row = e.Row[j%s.Groups*m : (j%s.Groups+1)*m]
 	}
-	if out := m * s.OutH() * s.OutW(); e.Add != nil {
-		p.Add = e.Add[j*out : (j+1)*out]
+	if e.Add != nil {
+		p.Add = e.Add[j*m*s.OutH()*s.OutW():]
 	}
 	return p
 }
 
-// runWinograd cuts all jobs' rows of tiles into equal parts. A part's result does not depend on where the cuts lie.
+// runWinograd cuts the rows of tiles of all images into equal parts. A part's result does not depend on where the cuts lie.
 func (c *PackedConv) runWinograd(s ConvShape, jobs int, x, y []float32, e *Epilogue, threads int) {
-	in, out, high := s.InC*s.H*s.W/s.Groups, s.OutC*s.OutH()*s.OutW()/s.Groups, (s.OutH()+1)/2
-	if out*jobs*s.InC/s.Groups < smallProduct {
+	in, out, n := s.InC*s.H*s.W, s.OutC*s.OutH()*s.OutW(), jobs/s.Groups
+	rows := n * ((s.OutH() + 1) / 2)
+	if out*n*s.InC/s.Groups < smallProduct {
 		threads = 1
 	}
-	Parallel(threads, jobs*high, func(lo, hi int) {
+	Parallel(threads, rows*s.Groups, func(lo, hi int) {
 		for lo < hi {
-			j, from := lo/high, lo%high
-			to := min(high, from+hi-lo)
-			c.winograd[j%s.Groups].run(s, x[j*in:(j+1)*in], y[j*out:(j+1)*out], e.part(s, j), from, to)
+			g, from := lo/rows, lo%rows
+			to := min(rows, from+hi-lo)
+			c.winograd[g].run(s, x[g*in/s.Groups:], y[g*out/s.Groups:], in, out, e.part(s, g), from, to)
 			lo += to - from
 		}
 	})

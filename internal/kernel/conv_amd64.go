@@ -9,6 +9,16 @@ package kernel
 //go:noescape
 func tapsAVX2(dst *float32, vecs int, x *float32, offs []int32, w *float32, bias float32, lo float32, hi float32)
 
+// depthwise4AVX2 is depthwiseGeneric for up to 4 rows.
+//
+//go:noescape
+func depthwise4AVX2(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, bias float32, lo float32, hi float32)
+
+// depthwise7AVX2 is depthwiseGeneric for up to 7 rows.
+//
+//go:noescape
+func depthwise7AVX2(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, bias float32, lo float32, hi float32)
+
 // gatherAVX2 is gatherGeneric for one vector; c is a *columns.
 //
 //go:noescape
@@ -24,10 +34,25 @@ func winogradInAVX2(dst *float32, ldd int, x *float32, pitch int, phase int, vec
 //go:noescape
 func winogradOutAVX2(dst0 *float32, dst1 *float32, m *float32, ldm int, cols int, add0 *float32, add1 *float32, bias float32, lo float32, hi float32)
 
+// deinterleaveAVX2 is deinterleaveGeneric, for rows, cols > 0.
+//
+//go:noescape
+func deinterleaveAVX2(even *float32, odd *float32, ldd int, src *float32, lds int, rows int, cols int)
+
 // tapsAVX512 is tapsGeneric for vecs vectors, rounded up to a multiple of four.
 //
 //go:noescape
 func tapsAVX512(dst *float32, vecs int, x *float32, offs []int32, w *float32, bias float32, lo float32, hi float32)
+
+// depthwise4AVX512 is depthwiseGeneric for up to 4 rows.
+//
+//go:noescape
+func depthwise4AVX512(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, bias float32, lo float32, hi float32)
+
+// depthwise7AVX512 is depthwiseGeneric for up to 7 rows.
+//
+//go:noescape
+func depthwise7AVX512(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, bias float32, lo float32, hi float32)
 
 // gatherAVX512 is gatherGeneric for one vector; c is a *columns.
 //
@@ -44,12 +69,12 @@ func winogradInAVX512(dst *float32, ldd int, x *float32, pitch int, phase int, v
 //go:noescape
 func winogradOutAVX512(dst0 *float32, dst1 *float32, m *float32, ldm int, cols int, add0 *float32, add1 *float32, bias float32, lo float32, hi float32)
 
+// deinterleaveAVX512 is deinterleaveGeneric, for rows, cols > 0.
+//
+//go:noescape
+func deinterleaveAVX512(even *float32, odd *float32, ldd int, src *float32, lds int, rows int, cols int)
+
 // copyRowsAVX512 is copyRowsGeneric, for rows, cols > 0.
 //
 //go:noescape
 func copyRowsAVX512(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
-
-// deinterleaveAVX512 is deinterleaveGeneric.
-//
-//go:noescape
-func deinterleaveAVX512(even *float32, odd *float32, src []float32)

@@ -109,16 +109,18 @@ func checkConv(t *testing.T, r *rand.Rand, s ConvShape, run func(ConvShape, int,
 
 func BenchmarkConv(b *testing.B) {
 	r := newRand()
-	for _, s := range []ConvShape{square(64, 64, 1, 56, 3, 1, 1, 1), square(256, 256, 1, 14, 3, 1, 1, 1), square(64, 128, 1, 56, 3, 2, 1, 1), square(192, 32, 1, 28, 1, 1, 1, 0)} {
+	for _, s := range []ConvShape{
+		square(32, 32, 1, 28, 3, 1, 1, 1), square(64, 64, 1, 14, 3, 1, 1, 1), square(128, 128, 1, 7, 3, 1, 1, 1), square(64, 64, 1, 56, 3, 1, 1, 1),
+		square(64, 128, 1, 56, 3, 2, 1, 1), square(3, 32, 1, 224, 3, 2, 1, 1),
+		square(16, 96, 1, 112, 1, 1, 1, 0), square(192, 32, 1, 28, 1, 1, 1, 0), square(80, 480, 1, 14, 1, 1, 1, 0), square(480, 112, 1, 14, 1, 1, 1, 0), square(192, 1152, 1, 7, 1, 1, 1, 0),
+	} {
+		s.W = s.H
 		k := s.InC * s.KH * s.KW
 		c := PackConv(s, random(r, s.OutC*k))
 		out := s.OutC * s.OutH() * s.OutW()
 		x, y := random(r, s.InC*s.H*s.W), make([]float32, out)
-		b.Run(fmt.Sprintf("%dx%dx%d-k%d-s%d-%d", s.InC, s.H, s.W, s.KH, s.StrideH, s.OutC), func(b *testing.B) {
-			for b.Loop() {
-				c.Run(s, 1, x, y, nil, 1)
-			}
-			b.ReportMetric(2*float64(out*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+		b.Run(fmt.Sprintf("%dx%dx%d-k%d-s%d-to%d", s.InC, s.H, s.W, s.KH, s.StrideH, s.OutC), func(b *testing.B) {
+			fastest(b, 2*out*k, func() { c.Run(s, 1, x, y, nil, 1) })
 		})
 	}
 }
@@ -126,13 +128,11 @@ func BenchmarkConv(b *testing.B) {
 func BenchmarkDepthwise(b *testing.B) {
 	r := newRand()
 	for _, s := range []ConvShape{square(96, 96, 96, 112, 3, 2, 1, 1), square(144, 144, 144, 56, 3, 1, 1, 1), square(240, 240, 240, 28, 5, 1, 1, 2), square(672, 672, 672, 14, 5, 1, 1, 2)} {
+		s.W = s.H
 		out := s.OutC * s.OutH() * s.OutW()
 		x, w, y := random(r, s.InC*s.H*s.W), random(r, s.InC*s.KH*s.KW), make([]float32, out)
-		b.Run(fmt.Sprintf("%dx%dx%d-k%d-s%d", s.InC, s.H, s.W, s.KH, s.StrideH), func(b *testing.B) {
-			for b.Loop() {
-				Depthwise(s, 1, x, w, y, nil, 1)
-			}
-			b.ReportMetric(2*float64(out*s.KH*s.KW)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+		b.Run(fmt.Sprintf("%dx%dx%d-k%d-s%d-dw", s.InC, s.H, s.W, s.KH, s.StrideH), func(b *testing.B) {
+			fastest(b, 2*out*s.KH*s.KW, func() { Depthwise(s, 1, x, w, y, nil, 1) })
 		})
 	}
 }

@@ -22,8 +22,9 @@ type forms struct {
 	transpose     func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	gather        func(dst []float32, ld, vec int, src []float32, rows []int32, c *columns)
 	taps          func(dst []float32, n int, x []float32, offs []int32, w []float32, bias, lo, hi float32)
+	depthwise     func(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, bias, lo, hi float32)
 	copyRows      func(dst []float32, ldd int, src []float32, lds, rows, cols int)
-	deinterleave  func(even, odd, src []float32)
+	deinterleave  func(even, odd []float32, ldd int, src []float32, lds, rows, cols int)
 	winogradIn    func(dst []float32, ldd int, x []float32, pitch, phase, n int)
 	winogradOut   func(dst0, dst1, m []float32, ldm int, add0, add1 []float32, bias, lo, hi float32)
 }
@@ -34,7 +35,7 @@ var generic = forms{
 	exp: expGeneric, tanh: tanhGeneric, erf: erfGeneric, gelu: geluGeneric, sigmoid: sigmoidGeneric, silu: siluGeneric,
 	expSum: expSumGeneric, normalize: normalizeGeneric, addWide: addWideGeneric, transpose: transposeGeneric,
 
-	gather: gatherGeneric, taps: tapsGeneric, copyRows: copyRowsGeneric, deinterleave: deinterleaveGeneric,
+	gather: gatherGeneric, taps: tapsGeneric, depthwise: depthwiseGeneric, copyRows: copyRowsGeneric, deinterleave: deinterleaveGeneric,
 	winogradIn: winogradInGeneric, winogradOut: winogradOutGeneric,
 }
 

@@ -154,8 +154,9 @@ func grow[T any](s *[]T, n int) []T {
 type operand[T Float] struct {
 	data   []T
 	rs, cs int
-	step   int // elements from one panel of mr rows (nr columns) to the next
-	last   []T // a last panel narrower than nr, if it lies elsewhere, in rows of nr
+	step   int  // elements from one panel of mr rows (nr columns) to the next
+	packed bool // of A: full panels of mr rows, with packSlack elements behind the last
+	last   []T  // a last panel narrower than nr, if it lies elsewhere, in rows of nr
 }
 
 // region computes rows [i0, i1) and columns [j0, j1) of C. Cuts between regions lie at multiples of mr and nr.
@@ -191,7 +192,7 @@ func (g *product[T]) blockA(s *scratch[T], direct bool, p, kb, i, mb int) operan
 	mr := g.t.mr
 	switch {
 	case g.packedA != nil:
-		return operand[T]{data: g.packedA[p*roundUp(g.m, mr)+i*kb:], rs: 1, cs: mr, step: mr * kb}
+		return operand[T]{data: g.packedA[p*roundUp(g.m, mr)+i*kb:], rs: 1, cs: mr, step: mr * kb, packed: true}
 	case direct && g.a.trans:
 		return operand[T]{data: g.a.data[p*g.a.ld+i:], rs: 1, cs: g.a.ld, step: mr}
 	case direct:
@@ -199,7 +200,7 @@ func (g *product[T]) blockA(s *scratch[T], direct bool, p, kb, i, mb int) operan
 	}
 	buf := grow(&s.a, roundUp(mb, mr)*kb+packSlack)
 	packPanels(buf, mr, g.a.data, g.a.ld, !g.a.trans, p, kb, i, mb, g.alpha)
-	return operand[T]{data: buf, rs: 1, cs: mr, step: mr * kb}
+	return operand[T]{data: buf, rs: 1, cs: mr, step: mr * kb, packed: true}
 }
 
 // blockB returns rows [p, p+kb), columns [j, j+nb) of B for the micro-kernel. With direct the full panels are read in
@@ -244,16 +245,50 @@ func (g *product[T]) macro(s *scratch[T], a, b operand[T], p, kb, i0, mb, j0, nb
 		for i := 0; i < mb; i += t.mr {
 			rows := min(t.mr, mb-i)
 			ap, cp := a.data[i/t.mr*a.step:], g.c[(i0+i)*g.ldc+j0+j:]
-			if cols%t.vec != 0 {
+			if rest := cols % t.vec; rest != 0 {
+				if t.narrow != nil && rest <= narrowCols && a.packed {
+					g.narrow(s, rows, rest, kb, ap, bp[cols-rest:], bs, cp[cols-rest:], acc, e, i0+i, j0+j+cols-rest)
+					if cols > rest {
+						t.micro(rows, cols-rest, kb, ap, a.rs, a.cs, bp, bs, cp, g.ldc, acc, g.tail(s, e, i0+i, j0+j))
+					}
+					continue
+				}
 				g.edge(s, rows, cols, kb, ap, a.rs, a.cs, bp, bs, cp, acc, e, i0+i, j0+j)
 				continue
 			}
-			var tl *tail
-			if e != nil {
-				tl = &s.tail
-				e.at(tl, i0+i, j0+j, g.ldc)
+			t.micro(rows, cols, kb, ap, a.rs, a.cs, bp, bs, cp, g.ldc, acc, g.tail(s, e, i0+i, j0+j))
+		}
+	}
+}
+
+// tail is the epilogue at a tile in assembly's form, nil for none.
+func (g *product[T]) tail(s *scratch[T], e *Epilogue, i, j int) *tail {
+	if e == nil {
+		return nil
+	}
+	e.at(&s.tail, i, j, g.ldc)
+	return &s.tail
+}
+
+// narrowCols is the largest number of columns beyond whole vectors for which the kernel whose lanes are rows is the faster one.
+const narrowCols = 4
+
+// narrow computes up to narrowCols columns of a tile.
+func (g *product[T]) narrow(s *scratch[T], rows, cols, k int, a, b []T, bs int, c []T, acc bool, e *Epilogue, i0, j0 int) {
+	tile := grow(&s.tile, max(g.t.mr*g.t.nr, 8*narrowCols))
+	g.t.narrow(cols, k, a, b, bs, tile)
+	for i := range rows {
+		row := c[i*g.ldc : i*g.ldc+cols]
+		for j := range row {
+			v := tile[8*j+i]
+			if acc {
+				v += row[j]
 			}
-			t.micro(rows, cols, kb, ap, a.rs, a.cs, bp, bs, cp, g.ldc, acc, tl)
+			row[j] = v
+		}
+		if e != nil {
+			e.at(&s.tail, i0+i, j0, g.ldc)
+			s.tail.apply32(any(row).([]float32), 0)
 		}
 	}
 }

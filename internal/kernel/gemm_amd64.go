@@ -14,6 +14,11 @@ func sgemmAVX2(rows int, vecs int, k int, a *float32, rs int, cs int, b *float32
 //go:noescape
 func dgemmAVX2(rows int, vecs int, k int, a *float64, rs int, cs int, b *float64, bs int, c *float64, ldc int, acc bool, e *byte)
 
+// sgemmNarrowAVX2 sets out[8*j+i] to the product of row i of a packed panel of 6 rows with column j.
+//
+//go:noescape
+func sgemmNarrowAVX2(cols int, k int, a *float32, b *float32, bs int, out *float32)
+
 // addWideAVX2 is addWideGeneric.
 //
 //go:noescape
@@ -34,6 +39,11 @@ func sgemmAVX512(rows int, vecs int, k int, a *float32, rs int, cs int, b *float
 //
 //go:noescape
 func dgemmAVX512(rows int, vecs int, k int, a *float64, rs int, cs int, b *float64, bs int, c *float64, ldc int, acc bool, e *byte)
+
+// sgemmNarrowAVX512 sets out[8*j+i] to the product of row i of a packed panel of 8 rows with column j.
+//
+//go:noescape
+func sgemmNarrowAVX512(cols int, k int, a *float32, b *float32, bs int, out *float32)
 
 // addWideAVX512 is addWideGeneric.
 //

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 // everyForm runs f with each implementation that this machine can run.
@@ -59,4 +60,17 @@ func near(t *testing.T, what string, i int, got, want, tol float64) {
 	if !(math.Abs(got-want) <= tol) && !(math.IsNaN(got) && math.IsNaN(want)) && got != want {
 		t.Fatalf("%s: element %d is %g, want %g (tolerance %g)", what, i, got, want, tol)
 	}
+}
+
+// fastest times f again and again and reports the rate of the fastest run, which other load on the machine disturbs least.
+func fastest(b *testing.B, flops int, f func()) {
+	best := time.Duration(math.MaxInt64)
+	f()
+	for b.Loop() {
+		start := time.Now()
+		f()
+		best = min(best, time.Since(start))
+	}
+	b.ReportMetric(float64(flops)/float64(best.Nanoseconds()), "GFLOP/s")
+	b.ReportMetric(float64(best.Nanoseconds())/1e3, "best-us")
 }

@@ -11,7 +11,7 @@ type planes struct {
 	buf         []float32
 }
 
-// planeSlack elements behind the last plane may be read by vector loads; what is read there is never used.
+// planeSlack elements, and eight rows, behind the last plane may be read by the kernels; what is read there is never used.
 const planeSlack = 160
 
 var planesPool = sync.Pool{New: func() any { return new(planes) }}
@@ -25,8 +25,8 @@ func (p *planes) set(s ConvShape, channels, sh, sw int) {
 	if sw == 1 && s.PadLeft >= 0 && s.PadRight >= 0 {
 		p.pitch = s.W + max(s.PadLeft, s.PadRight)
 	}
-	clear(grow(&p.buf, channels*p.channel()+planeSlack))
-	p.buf = p.buf[:channels*p.channel()+planeSlack]
+	p.buf = grow(&p.buf, channels*p.channel()+8*p.pitch+planeSlack)
+	clear(p.buf)
 }
 
 // phase is the number of elements of a phase, channel that of all phases of a channel.
@@ -56,21 +56,25 @@ func (p *planes) load(c int, x []float32) {
 		return
 	}
 	dst := p.buf[c*p.channel() : (c+1)*p.channel()]
-	if p.sw == 1 {
-		for ph := range min(p.sh, r1-r0) { // rows r0+ph, r0+ph+sh, ...
-			active.copyRows(dst[p.at(r0+ph+s.PadTop, c0+s.PadLeft):], p.pitch, x[(r0+ph)*s.W+c0:], p.sh*s.W, (r1-r0-ph+p.sh-1)/p.sh, c1-c0)
-		}
-		return
-	}
-	for r := r0; r < r1; r++ {
-		row := x[r*s.W+c0 : r*s.W+c1]
-		first, second := dst[p.at(r+s.PadTop, c0+s.PadLeft):], dst[p.at(r+s.PadTop, c0+s.PadLeft+1):]
-		if p.sw == 2 {
-			active.deinterleave(first, second, row)
-			continue
-		}
-		for i, v := range row {
-			dst[p.at(r+s.PadTop, c0+s.PadLeft+i)] = v
+	left := c0 + s.PadLeft             // padded column of the first element
+	for ph := range min(p.sh, r1-r0) { // rows r0+ph, r0+ph+sh, ...
+		top := r0 + ph + s.PadTop
+		src, step, rows := x[(r0+ph)*s.W+c0:], p.sh*s.W, (r1-r0-ph+p.sh-1)/p.sh
+		switch p.sw {
+		case 1:
+			active.copyRows(dst[p.at(top, left):], p.pitch, src, step, rows, c1-c0)
+		case 2:
+			if c1-c0 == 1 {
+				active.copyRows(dst[p.at(top, left):], p.pitch, src, step, rows, 1)
+				break
+			}
+			active.deinterleave(dst[p.at(top, left):], dst[p.at(top, left+1):], p.pitch, src, step, rows, c1-c0)
+		default:
+			for r := range rows {
+				for i, v := range src[r*step : r*step+c1-c0] {
+					dst[p.at(top+r*p.sh, left+i)] = v
+				}
+			}
 		}
 	}
 }
@@ -82,13 +86,16 @@ func copyRowsGeneric(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	}
 }
 
-// deinterleaveGeneric sets even and odd to the elements of src with even and odd numbers.
-func deinterleaveGeneric(even, odd, src []float32) {
-	n := len(src) / 2
-	for i := range n {
-		even[i], odd[i] = src[2*i], src[2*i+1]
-	}
-	if len(src)%2 == 1 {
-		even[n] = src[2*n]
+// deinterleaveGeneric sets rows of even and odd to the elements with even and odd numbers of rows of src with cols elements.
+func deinterleaveGeneric(even, odd []float32, ldd int, src []float32, lds, rows, cols int) {
+	for r := range rows {
+		row := src[r*lds : r*lds+cols]
+		for i, v := range row {
+			if i%2 == 0 {
+				even[r*ldd+i/2] = v
+			} else {
+				odd[r*ldd+i/2] = v
+			}
+		}
 	}
 }

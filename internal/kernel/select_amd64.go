@@ -6,9 +6,9 @@ import "unsafe"
 
 // Block sizes: measured on Zen 3 at n = 512..2048, where kc = 256..512 differ by 2%.
 var (
-	avx2Tiling32   = tiling[float32]{mr: 6, nr: 16, vec: 8, kc: 384, mc: 144, nc: 3072, micro: sgemmTile(sgemmAVX2, 8)}
+	avx2Tiling32   = tiling[float32]{mr: 6, nr: 16, vec: 8, kc: 384, mc: 144, nc: 3072, micro: sgemmTile(sgemmAVX2, 8), narrow: narrowWith(sgemmNarrowAVX2, 6)}
 	avx2Tiling64   = tiling[float64]{mr: 6, nr: 8, vec: 4, kc: 256, mc: 96, nc: 2048, micro: dgemmTile(dgemmAVX2, 4)}
-	avx512Tiling32 = tiling[float32]{mr: 8, nr: 48, vec: 16, kc: 384, mc: 192, nc: 3072, micro: sgemmTile(sgemmAVX512, 16)}
+	avx512Tiling32 = tiling[float32]{mr: 8, nr: 48, vec: 16, kc: 384, mc: 192, nc: 3072, micro: sgemmTile(sgemmAVX512, 16), narrow: narrowWith(sgemmNarrowAVX512, 8)}
 	avx512Tiling64 = tiling[float64]{mr: 8, nr: 24, vec: 8, kc: 256, mc: 96, nc: 2040, micro: dgemmTile(dgemmAVX512, 8)}
 )
 
@@ -17,6 +17,14 @@ func sgemmTile(f func(rows, vecs, k int, a *float32, rs, cs int, b *float32, bs 
 	return func(rows, cols, k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, acc bool, e *tail) {
 		_, _ = b[(k-1)*bs+cols-1], c[(rows-1)*ldc+cols-1]
 		f(rows, cols/vec, k, &a[0], rs, cs, &b[0], bs, &c[0], ldc, acc, (*byte)(unsafe.Pointer(e)))
+	}
+}
+
+// narrowWith reads vectors of eight rows from panels of mr: the last may reach beyond its panel, but not beyond what packing allocates.
+func narrowWith(f func(cols, k int, a, b *float32, bs int, out *float32), mr int) narrowFunc[float32] {
+	return func(cols, k int, a, b []float32, bs int, out []float32) {
+		_, _, _ = a[:(k-1)*mr+8:cap(a)], b[(k-1)*bs+cols-1], out[8*cols-1]
+		f(cols, k, &a[0], &b[0], bs, &out[0])
 	}
 }
 
@@ -63,6 +71,8 @@ func formsOf(i ISA) *forms {
 		f.transpose = transposeAVX2
 		f.taps = tapsWith(tapsAVX2, 8)
 		f.gather = gatherWith(gatherAVX2, 8)
+		f.depthwise = depthwiseWith(depthwise4AVX2, depthwise7AVX2)
+		f.deinterleave = deinterleaveWith(deinterleaveAVX2)
 		f.winogradIn = winogradInWith(winogradInAVX2, 8)
 		f.winogradOut = winogradOutWith(winogradOutAVX2)
 	}
@@ -90,10 +100,11 @@ func formsOf(i ISA) *forms {
 		f.expSum = expSumAVX512
 		f.taps = tapsWith(tapsAVX512, 16)
 		f.gather = gatherWith(gatherAVX512, 16)
+		f.depthwise = depthwiseWith(depthwise4AVX512, depthwise7AVX512)
 		f.winogradIn = winogradInWith(winogradInAVX512, 16)
 		f.winogradOut = winogradOutWith(winogradOutAVX512)
 		f.copyRows = copyRowsWide
-		f.deinterleave = deinterleaveWide
+		f.deinterleave = deinterleaveWith(deinterleaveAVX512)
 	}
 	return &f
 }

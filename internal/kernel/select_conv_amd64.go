@@ -56,11 +56,30 @@ func copyRowsWide(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 	}
 }
 
-func deinterleaveWide(even, odd, src []float32) {
-	if n := len(src); n > 1 {
-		_, _ = even[(n-1)/2], odd[n/2-1]
-		deinterleaveAVX512(&even[0], &odd[0], src)
-	} else if n == 1 {
-		even[0] = src[0]
+func deinterleaveWith(f func(even, odd *float32, ldd int, src *float32, lds, rows, cols int)) func(even, odd []float32, ldd int, src []float32, lds, rows, cols int) {
+	return func(even, odd []float32, ldd int, src []float32, lds, rows, cols int) {
+		if rows <= 0 || cols < 2 {
+			deinterleaveGeneric(even, odd, ldd, src, lds, rows, cols)
+			return
+		}
+		_, _, _ = even[(rows-1)*ldd+(cols-1)/2], odd[(rows-1)*ldd+cols/2-1], src[(rows-1)*lds+cols-1]
+		f(&even[0], &odd[0], ldd, &src[0], lds, rows, cols)
+	}
+}
+
+type stripFunc func(dst *float32, ldd, rows, cols int, x *float32, pitch int, streams []int32, w *float32, bias, lo, hi float32)
+
+// depthwiseWith cuts the rows into strips of four or seven, whichever wastes fewer.
+func depthwiseWith(four, seven stripFunc) func(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, bias, lo, hi float32) {
+	return func(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, bias, lo, hi float32) {
+		f, step := seven, 7
+		if roundUp(rows, 4) < roundUp(rows, 7) {
+			f, step = four, 4
+		}
+		for i := 0; i < rows; i += step {
+			n := min(step, rows-i)
+			_ = dst[(i+n-1)*ldd+cols-1]
+			f(&dst[i*ldd], ldd, n, cols, &x[i*pitch], pitch, streams, &w[0], bias, lo, hi)
+		}
 	}
 }

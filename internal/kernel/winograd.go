@@ -55,70 +55,104 @@ type winogradJob struct {
 	planes
 	v, m []float32 // transformed input and products: 16 matrices of channels x ld
 	row  []float32 // an output row that is not wanted
+	segs []winogradRows
 }
+
+// winogradRows are rows of tiles of one image: [from, to), behind at rows of the block before them.
+type winogradRows struct{ image, from, to, at int }
 
 var winogradPool = sync.Pool{New: func() any { return new(winogradJob) }}
 
-// winogradTiles is how many tiles are multiplied at a time: with up to 128 channels the 16 matrices of inputs and of products stay in
-// the second-level cache.
-const winogradTiles = 96
+// winogradTiles is how many tiles are multiplied at a time: inputs and products of 16 matrices stay in the second-level cache, and the
+// weights are read often enough to pay.
+func winogradTiles(channels int) int {
+	if channels <= 48 {
+		return 144
+	}
+	return 96
+}
 
-// run convolves one group of one image: tile rows [lo, hi) of it.
-func (u *winograd) run(s ConvShape, x, y []float32, e *Epilogue, lo, hi int) {
+// run convolves one group of images x to y: rows of tiles [lo, hi), counted through all images, whose groups lie in and out elements
+// apart. e is that of the group; add begins at its first element.
+func (u *winograd) run(s ConvShape, x, y []float32, in, out int, e *Epilogue, lo, hi int) {
 	j := winogradPool.Get().(*winogradJob)
 	defer winogradPool.Put(j)
-	ic, oc, oh, ow := s.InC/s.Groups, s.OutC/s.Groups, s.OutH(), s.OutW()
-	across := (ow + 1) / 2
-	step := max(1, winogradTiles/across)
-	// The planes hold the input rows of the wanted tile rows only.
-	part, top := winogradBand(s, lo, hi)
-	j.planes.set(part, ic, 2, 2)
-	for c := range ic {
-		if part.H > 0 {
-			j.load(c, x[(c*s.H+top)*s.W:(c*s.H+top+part.H)*s.W])
+	ic, oc, high, across := s.InC/s.Groups, s.OutC/s.Groups, (s.OutH()+1)/2, (s.OutW()+1)/2
+	step := max(1, winogradTiles(max(ic, oc))/across)
+	for lo < hi {
+		rows := min(step, hi-lo)
+		j.segs = j.segs[:0]
+		for r := 0; r < rows; {
+			image, from := (lo+r)/high, (lo+r)%high
+			to := min(high, from+rows-r)
+			j.segs = append(j.segs, winogradRows{image, from, to, r})
+			r += to - from
 		}
+		u.block(j, s, x, y, in, out, e, rows*across, ic, oc, across)
+		lo += rows
 	}
+}
+
+// block convolves the rows of tiles j.segs.
+func (u *winograd) block(j *winogradJob, s ConvShape, x, y []float32, in, out int, e *Epilogue, tiles, ic, oc, across int) {
 	t := tiling32()
-	for ty := lo; ty < hi; ty += step {
-		rows := min(step, hi-ty)
-		ld := roundUp(rows*across, t.nr) + 16
-		if ld%64 == 0 {
-			ld += 16 // rows must not all fall into one cache set
-		}
-		v, m := grow(&j.v, 16*ic*ld+64), grow(&j.m, 16*oc*ld+64)
+	ld := roundUp(tiles, t.vec) + 16 // the last vector of a row may reach beyond it
+	if ld%64 == 0 {
+		ld += 16
+	}
+	apartV, apartM := spreadSets(ic*ld), spreadSets(oc*ld)
+	v, m := grow(&j.v, 16*apartV+64), grow(&j.m, 16*apartM+64)
+	for _, g := range j.segs {
+		part, top := winogradBand(s, g.from, g.to) // the planes hold the rows that are read
+		j.planes.set(part, ic, 2, 2)
+		size, phase := j.channel(), j.phase()
 		for c := range ic {
-			for r := range rows {
-				active.winogradIn(v[c*ld+r*across:], ic*ld, j.buf[c*j.channel()+(ty-lo+r)*j.pitch:], j.pitch, j.phase(), across)
+			if part.H > 0 {
+				j.load(c, x[g.image*in+(c*s.H+top)*s.W:][:part.H*s.W])
+			}
+			for r := range g.to - g.from {
+				active.winogradIn(v[c*ld+(g.at+r)*across:], apartV, j.buf[c*size+r*j.pitch:], j.pitch, phase, across)
 			}
 		}
-		for i, a := range u {
-			p := product[float32]{t: a.t, m: oc, n: rows * across, k: ic, alpha: 1, c: m[i*oc*ld : (i+1)*oc*ld], ldc: ld, packedA: a.data,
-				b: dense[float32]{v[i*ic*ld:], ld, false}, loose: true}
-			p.region(0, oc, 0, roundUp(rows*across, t.vec))
-		}
+	}
+	for i, a := range u {
+		p := product[float32]{t: a.t, m: oc, n: tiles, k: ic, alpha: 1, c: m[i*apartM : i*apartM+oc*ld], ldc: ld, packedA: a.data,
+			b: dense[float32]{v[i*apartV:], ld, false}, loose: true}
+		p.region(0, oc, 0, roundUp(tiles, t.vec))
+	}
+	oh, ow := s.OutH(), s.OutW()
+	waste := grow(&j.row, ow)
+	for _, g := range j.segs {
 		for c := range oc {
 			var bias float32
 			if e.Row != nil {
 				bias = e.Row[c]
 			}
-			for r := range rows {
-				i := 2 * (ty + r)
-				at := (c*oh + i) * ow
-				first, second := y[at:at+ow], grow(&j.row, ow)
+			at := g.image*out + (c*oh+2*g.from)*ow
+			for r := range g.to - g.from {
+				first, second := y[at:at+ow], waste
 				var add0, add1 []float32
 				if e.Add != nil {
 					add0, add1 = e.Add[at:at+ow], e.Add[at:at+ow]
 				}
-				if i+1 < oh {
+				if 2*(g.from+r)+1 < oh {
 					second = y[at+ow : at+2*ow]
 					if e.Add != nil {
 						add1 = e.Add[at+ow : at+2*ow]
 					}
 				}
-				active.winogradOut(first, second, m[c*ld+r*across:], oc*ld, add0, add1, bias, e.Lo, e.Hi)
+				active.winogradOut(first, second, m[c*ld+(g.at+r)*across:], apartM, add0, add1, bias, e.Lo, e.Hi)
+				at += 2 * ow
 			}
 		}
 	}
+}
+
+// spreadSets rounds the distance between 16 matrices up so that their elements of one place fall into different sets of the
+// first-level cache: five lines apart, modulo 64.
+func spreadSets(n int) int {
+	lines := (n + 15) / 16
+	return 16 * (lines + ((5-lines)%64+64)%64)
 }
 
 // winogradBand is the part of the input that tile rows [lo, hi) read, as a shape, and the number of its first row.

@@ -10,12 +10,15 @@ import (
 // conv emits the inner loops of convolutions.
 func conv(g *gen) {
 	g.taps()
+	for _, rows := range []int{4, 7} {
+		g.depthwise(rows)
+	}
 	g.gather()
 	g.winogradIn()
 	g.winogradOut()
+	g.deinterleave()
 	if g.wide() {
 		g.copyRows()
-		g.deinterleave()
 	}
 }
 
@@ -378,43 +381,157 @@ func (g *gen) copyRows() {
 	g.end()
 }
 
-// deinterleave emits the split of a run into its even and odd elements.
+// deinterleave emits the split of rows into their even and odd elements.
 func (g *gen) deinterleave() {
-	g.begin("deinterleave", "(even, odd *float32, src []float32)", "is deinterleaveGeneric.")
-	even, odd, src, n := g.param("even"), g.param("odd"), g.param("src"), g.length("src")
-	var table [2][]int32
-	for h := range table {
-		for i := range 16 {
-			table[h] = append(table[h], int32(2*i+h))
+	g.begin("deinterleave", "(even, odd *float32, ldd int, src *float32, lds, rows, cols int)", "is deinterleaveGeneric, for rows, cols > 0.")
+	even, odd, ldd, src, lds, rows, cols := g.param("even"), g.param("odd"), g.param("ldd"), g.param("src"), g.param("lds"), g.param("rows"), g.param("cols")
+	g.SHLQ(operand.U8(2), ldd)
+	g.SHLQ(operand.U8(2), lds)
+	var lanes [2]reg.VecVirtual
+	if g.wide() {
+		for h := range lanes {
+			var table []int32
+			for i := range 16 {
+				table = append(table, int32(2*i+h))
+			}
+			lanes[h] = g.vec()
+			g.VMOVUPS(g.words([]string{"evenLanes", "oddLanes"}[h], table), lanes[h])
 		}
 	}
-	e, o := g.vec(), g.vec()
-	g.VMOVUPS(g.words("evenLanes", table[0]), e)
-	g.VMOVUPS(g.words("oddLanes", table[1]), o)
+	g.Label("row")
+	n, p, q := g.GP64(), g.GP64(), g.GP64()
+	g.MOVQ(cols, n)
+	g.MOVQ(src, p)
+	g.XORQ(q, q)
 	g.Label("loop")
-	g.CMPQ(n, operand.U32(1))
-	g.JL(operand.LabelRef("done"))
-	in := g.firstOfTwo(n)
-	a, b := g.load(at(src, 0), &in[0]), g.load(at(src, g.width), &in[1])
-	x, y := g.vec(), g.vec()
-	g.VMOVAPS(e, x)
-	g.VMOVAPS(o, y)
-	g.VPERMI2PS(b, a, x)
-	g.VPERMI2PS(b, a, y)
-	for i, dst := range []reg.GPVirtual{even, odd} {
-		half := g.GP64()
-		g.MOVQ(n, half)
-		if i == 0 {
-			g.INCQ(half)
+	g.CMPQ(n, operand.U32(2*g.lanes()))
+	g.JL(operand.LabelRef("rest"))
+	a, b := g.load(at(p, 0), nil), g.load(at(p, g.width), nil)
+	for h, dst := range []reg.GPVirtual{even, odd} {
+		x := g.vec()
+		if g.wide() {
+			g.VMOVAPS(lanes[h], x)
+			g.VPERMI2PS(b, a, x)
+		} else {
+			g.VSHUFPS(operand.U8([]uint8{0x88, 0xdd}[h]), b, a, x)
+			g.VPERMPD(operand.U8(0xd8), x, x)
 		}
-		g.SHRQ(operand.U8(1), half)
-		m := g.firstOfTwo(half)
-		g.store([]reg.VecVirtual{x, y}[i], at(dst, 0), &m[0])
-		g.ADDQ(operand.U32(g.width), dst)
+		g.VMOVUPS(x, indexed(dst, q, 1, 0))
 	}
-	g.ADDQ(operand.U32(2*g.width), src)
+	g.ADDQ(operand.U32(g.width), q)
+	g.ADDQ(operand.U32(2*g.width), p)
 	g.SUBQ(operand.U32(2*g.lanes()), n)
 	g.JMP(operand.LabelRef("loop"))
+	g.Label("rest")
+	s := g.XMM()
+	g.CMPQ(n, operand.U32(2))
+	g.JL(operand.LabelRef("last"))
+	for h, dst := range []reg.GPVirtual{even, odd} {
+		g.VMOVSS(at(p, 4*h), s)
+		g.VMOVSS(s, indexed(dst, q, 1, 0))
+	}
+	g.ADDQ(operand.U32(4), q)
+	g.ADDQ(operand.U32(8), p)
+	g.SUBQ(operand.U32(2), n)
+	g.JMP(operand.LabelRef("rest"))
+	g.Label("last")
+	g.TESTQ(n, n)
+	g.JZ(operand.LabelRef("next"))
+	g.VMOVSS(at(p, 0), s)
+	g.VMOVSS(s, indexed(even, q, 1, 0))
+	g.Label("next")
+	g.ADDQ(ldd, even)
+	g.ADDQ(ldd, odd)
+	g.ADDQ(lds, src)
+	g.DECQ(rows)
+	g.JNZ(operand.LabelRef("row"))
+	g.end()
+}
+
+// depthwiseDepths are the numbers of kernel rows in a phase that depthwise has code for.
+var depthwiseDepths = []int{1, 2, 3, 4, 5, 7}
+
+// depthwise emits a strip of output rows: each input vector that is loaded serves as many of them as the kernel has rows.
+func (g *gen) depthwise(count int) {
+	g.begin(fmt.Sprintf("depthwise%d", count), "(dst *float32, ldd, rows, cols int, x *float32, pitch int, streams []int32, w *float32, bias, lo, hi float32)",
+		fmt.Sprintf("is depthwiseGeneric for up to %d rows.", count))
+	dst, ldd, rows, cols, x, pitch := g.param("dst"), g.param("ldd"), g.param("rows"), g.param("cols"), g.param("x"), g.param("pitch")
+	g.SHLQ(operand.U8(2), ldd)
+	g.SHLQ(operand.U8(2), pitch)
+	g.Label("columns")
+	sum := make([]reg.VecVirtual, count)
+	for i := range sum {
+		sum[i] = g.parameter("bias")
+	}
+	st, n, w := g.param("streams"), g.length("streams"), g.param("w")
+	g.Label("stream")
+	p, depth := g.GP64(), g.GP64()
+	g.MOVLQSX(at(st, 0), p)
+	g.MOVLQSX(at(st, 4), depth)
+	g.LEAQ(indexed(x, p, 4, 0), p)
+	for i, d := range depthwiseDepths {
+		next := fmt.Sprintf("deeper%d", d)
+		if i < len(depthwiseDepths)-1 {
+			g.CMPQ(depth, operand.U32(d))
+			g.JNE(operand.LabelRef(next))
+		}
+		q := g.GP64()
+		g.MOVQ(p, q)
+		in := g.rowsOf(q, pitch, count+d-1)
+		f := make([]reg.VecVirtual, d)
+		for k := range f {
+			f[k] = g.fill(at(w, 4*k))
+		}
+		for t := range count + d - 1 {
+			v := g.vec()
+			g.VMOVUPS(in.at(t, 0), v)
+			for k := range f {
+				if r := t - k; r >= 0 && r < count {
+					g.VFMADD231PS(v, f[k], sum[r])
+				}
+			}
+		}
+		g.ADDQ(operand.U32(4*d), w)
+		if i < len(depthwiseDepths)-1 {
+			g.JMP(operand.LabelRef("streamed"))
+			g.Label(next)
+		}
+	}
+	g.Label("streamed")
+	g.ADDQ(operand.U32(8), st)
+	g.SUBQ(operand.U32(2), n)
+	g.JNZ(operand.LabelRef("stream"))
+	lo, hi := g.parameter("lo"), g.parameter("hi")
+	for _, s := range sum {
+		g.VMAXPS(s, lo, s)
+		g.VMINPS(s, hi, s)
+	}
+	out := g.GP64()
+	g.MOVQ(dst, out)
+	g.CMPQ(cols, operand.U32(g.lanes()))
+	g.JL(operand.LabelRef("part"))
+	g.storeRows(sum, out, ldd, rows, nil, "stored")
+	g.Label("stored")
+	g.ADDQ(operand.U32(g.width), dst)
+	g.ADDQ(operand.U32(g.width), x)
+	g.SUBQ(operand.U32(g.lanes()), cols)
+	g.JNZ(operand.LabelRef("columns"))
+	g.JMP(operand.LabelRef("done"))
+	g.Label("part")
+	mask := g.first(cols)
+	g.storeRows(sum, out, ldd, rows, &mask, "done")
 	g.Label("done")
 	g.end()
+}
+
+// storeRows stores the first n of sum, and jumps to after.
+func (g *gen) storeRows(sum []reg.VecVirtual, dst, ldd, n reg.GPVirtual, mask *pred, after string) {
+	for i, s := range sum {
+		if i > 0 {
+			g.CMPQ(n, operand.U32(i))
+			g.JLE(operand.LabelRef(after))
+			g.ADDQ(ldd, dst)
+		}
+		g.store(s, at(dst, 0), mask)
+	}
 }
