@@ -3,8 +3,8 @@ package kernel
 import "math"
 
 // Elim is the inner steps of the elimination in internal/obs, for float32 or float64. Vectors over columns are cut into
-// tiles of Tile elements, padded to whole tiles. The symmetric matrix A is stored as its tile columns: element (i, j) with
-// i >= j - j%Tile is a[(j/Tile)*ld*Tile + i*Tile + j%Tile], ld rows each. The panel U holds up to depth eliminated columns:
+// tiles of Tile elements, padded to whole tiles. The symmetric matrix A is stored as its tile columns, rows of Tile elements
+// each: tile column q holds the rows from q*Tile on. The panel U holds up to depth eliminated columns:
 // element i of column t is u[(i/Tile)*depth*Tile + t*Tile + i%Tile].
 //
 // Each element of A and of the diagonal goes through the same chain of operations, x -= u_s[i]*u_s[j] for s = 0, 1, 2, ...,

@@ -3,6 +3,7 @@ package obs
 import (
 	"context"
 	"math"
+	"runtime"
 
 	"github.com/obc-onnx/obc/internal/kernel"
 )
@@ -73,7 +74,7 @@ type engine[T number] struct {
 	out  []T // the values that eliminated columns took
 }
 
-// tiled is a symmetric matrix in the layout of package kernel.
+// tiled is a symmetric matrix in the layout of package kernel: its lower triangle, tile column after tile column.
 type tiled[T number] struct {
 	d, ld int
 	rest  int // columns moved to the front because they do not fill a unit
@@ -93,24 +94,35 @@ func newTiled[T number](p *Prepared, c int) *tiled[T] {
 	for i := range d - m.rest {
 		m.order = append(m.order, int32(i))
 	}
-	m.data, m.diag = make([]T, m.ld*m.ld), make([]T, m.ld)
-	for i, r := range m.order {
-		row := p.Hinv[int(r)*d : (int(r)+1)*d]
-		m.diag[i] = T(row[r])
-		for j, c := range m.order[:min(i-i%tile+tile, d)] {
-			m.data[m.index(i, j)] = T(row[c])
+	m.data, m.diag = make([]T, m.size()), make([]T, m.ld)
+	kernel.Parallel(runtime.GOMAXPROCS(0), m.ld/tile, func(lo, hi int) {
+		for i := lo * tile; i < min(hi*tile, d); i++ {
+			row := p.Hinv[int(m.order[i])*d:][:d]
+			m.diag[i] = T(row[m.order[i]])
+			for q := range i/tile + 1 {
+				dst := m.data[m.index(i, q*tile):]
+				for k, c := range m.order[q*tile : min(q*tile+tile, d)] {
+					dst[k] = T(row[c])
+				}
+			}
 		}
-	}
+	})
 	return m
 }
 
+// size is the numbers of a triangle of tiles.
+func (m *tiled[T]) size() int { return m.ld * (m.ld + tile) / 2 }
+
+// origin is where row 0 of tile column q would begin, if the column did not start at row q*tile.
+func (m *tiled[T]) origin(q int) int { return q*tile*m.ld - q*(q+1)/2*tile*tile }
+
 // index is the place of element (i, j), for i >= j - j%tile.
-func (m *tiled[T]) index(i, j int) int { return j/tile*m.ld*tile + i*tile + j%tile }
+func (m *tiled[T]) index(i, j int) int { return m.origin(j/tile) + i*tile + j%tile }
 
 func newEngine[T number](base *tiled[T]) *engine[T] {
 	ld := base.ld
 	v := func(n int) []T { return make([]T, n) }
-	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: v(ld * ld), u: v((deepest + 1) * ld), unit: base.unit, keep: v(deepest * ld), col: v(ld), coef: v(deepest),
+	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: v(base.size()), u: v((deepest + 1) * ld), unit: base.unit, keep: v(deepest * ld), col: v(ld), coef: v(deepest),
 		w: v(ld), diag: v(ld), pen: v(ld), at: make([]int32, ld), pos: make([]int32, base.d), gone: make([]bool, base.d), out: v(base.d)}
 }
 
@@ -178,9 +190,9 @@ func (e *engine[T]) eliminate(p int, value T) float64 {
 
 // column gathers column p of A into e.col.
 func (e *engine[T]) column(p int) {
-	ld, n := e.base.ld, e.padded()
-	for q := 0; q <= p/tile; q++ {
-		*(*[tile]T)(e.col[q*tile:]) = *(*[tile]T)(e.a[(q*ld+p)*tile:])
+	n := e.padded()
+	for q := range p/tile + 1 {
+		*(*[tile]T)(e.col[q*tile:]) = *(*[tile]T)(e.a[e.base.origin(q)+p*tile:])
 	}
 	for i := (p/tile + 1) * tile; i < n; i += tile {
 		x, c := e.a[e.base.index(i, p):], (*[tile]T)(e.col[i:])
@@ -256,7 +268,7 @@ func (e *engine[T]) takeColumns(ms []move, n int) {
 	for k, m := range ms {
 		x := e.keep[k*ld : (k+1)*ld]
 		for i := 0; i < n; i += tile {
-			*(*[tile]T)(x[i:]) = *(*[tile]T)(e.a[i*ld+m.from*tile:])
+			*(*[tile]T)(x[i:]) = *(*[tile]T)(e.a[e.base.origin(i/tile)+m.from*tile:])
 		}
 		for _, o := range ms {
 			x[o.to] = e.a[e.base.index(max(m.from, o.from), min(m.from, o.from))]
@@ -267,7 +279,7 @@ func (e *engine[T]) takeColumns(ms []move, n int) {
 // putColumns writes what takeColumns kept to tile column q: as rows of later tiles and as lanes of its own.
 func (e *engine[T]) putColumns(ms []move, q, n int) {
 	ld := e.base.ld
-	a := e.a[q*ld*tile:]
+	a := e.a[e.base.origin(q):]
 	for k, m := range ms {
 		if m.to < q*tile {
 			continue

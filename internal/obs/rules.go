@@ -111,6 +111,9 @@ func (b *blocks[T]) splitRow(e *engine[T]) []T {
 }
 
 func (b *blocks[T]) choose(e *engine[T]) (int, T) {
+	if e.n == b.rest {
+		return -1, 0
+	}
 	if b.left == 0 {
 		if e.n-b.rest < b.c {
 			return -1, 0
