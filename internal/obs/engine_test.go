@@ -88,7 +88,9 @@ var methods = []method{
 		return &groups[float32]{n: 4, m: 8}, &groups[float64]{n: 4, m: 8}
 	}, func(e *plain, _ *Grid, _ int) ([]int, []float64) { return open(e, e.free(4, 8), e.pruneCost) }},
 	blockMethod(2), blockMethod(3), blockMethod(4), blockMethod(8), blockMethod(16),
-	{"OBQ", 1, func(g *Grid) (rule[float32], rule[float64]) { return &rounding[float32]{g: g}, &rounding[float64]{g: g} },
+	{"OBQ", 1, func(g *Grid) (rule[float32], rule[float64]) {
+		return &rounding[float32]{g: g}, &rounding[float64]{g: g}
+	},
 		func(e *plain, g *Grid, row int) ([]int, []float64) {
 			cols, costs := open(e, func(int) bool { return true }, func(j int) float64 {
 				_, q := g.Quant(row, j, float32(e.w[j]))
