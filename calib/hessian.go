@@ -22,6 +22,7 @@ type gram struct {
 	panel   []float32 // rows not yet multiplied; one group only
 	waiting int
 	threads int
+	shifted []*shiftGram // sums by offset, to be added in the end
 }
 
 func newGram(groups, d, threads int) *gram {
@@ -77,6 +78,10 @@ func (g *gram) finish() [][]float64 {
 		g.flush()
 	}
 	g.panel = nil
+	for _, s := range g.shifted {
+		s.drain(g.sums, g.d)
+	}
+	g.shifted = nil
 	scale := 2 / float64(max(g.n, 1))
 	kernel.Parallel(g.threads, len(g.sums), func(lo, hi int) {
 		for _, h := range g.sums[lo:hi] {
@@ -100,7 +105,8 @@ type rowsOf struct {
 
 	shape []int // spatial sizes that u was made for
 	u     *unfolding
-	image []float32 // pixels with channels side by side
+	shift *shiftGram // takes the images, if not nil
+	image []float32  // pixels with channels side by side
 }
 
 // take adds a batch: x is the node's input as float32, keep tells which of its rows count (see keepRows), nil all.
@@ -176,6 +182,12 @@ func (r *rowsOf) takeImages(x *onnxio.Tensor) error {
 			return err
 		}
 		r.u, r.shape = u, slices.Clone(spatial)
+		r.newShape()
+	}
+	if r.shift != nil {
+		r.n += int64(x.Shape[0] * r.u.positions())
+		r.shift.take(x.Float32s())
+		return nil
 	}
 	if groups > 1 {
 		r.takeGroups(x)
@@ -200,6 +212,19 @@ func (r *rowsOf) takeImages(x *onnxio.Tensor) error {
 		}
 	}
 	return nil
+}
+
+// newShape puts away what was summed for images of another shape.
+func (r *rowsOf) newShape() {
+	if r.shift != nil {
+		r.shift.drain(r.sums, r.d)
+		r.shifted = slices.DeleteFunc(r.shifted, func(s *shiftGram) bool { return s == r.shift })
+	}
+	r.shift = nil
+	if r.u.shifting() {
+		r.shift = newShiftGram(r.u, r.layer.Groups, r.threads)
+		r.shifted = append(r.shifted, r.shift)
+	}
 }
 
 // pixelsFirst gives the image with the channels of a pixel side by side, in buf where they are not so already.

@@ -2,6 +2,7 @@ package calib
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/obc-onnx/obc/graph"
 )
@@ -16,6 +17,7 @@ type unfolding struct {
 	src         [3][][]int32
 	first, from []int32 // last axis, by output: where the run of consecutive inputs begins, and at which kernel position
 	count       []int32 // its length; nil when inputs are not consecutive (dilated, transposed)
+	shifts      *shifts // of stride 1 and up to two axes; nil for others
 }
 
 // newUnfolding prepares for inputs of the given spatial sizes.
@@ -36,6 +38,7 @@ func newUnfolding(l *graph.Layer, n *graph.Node, spatial []int) (*unfolding, err
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", n, err)
 	}
+	axes := [3]shiftAxis{{1, 1, 1, 1, 0}, {1, 1, 1, 1, 0}, {1, 1, 1, 1, 0}}
 	u := &unfolding{channels: l.ChannelsIn, in: [3]int{1, 1, 1}, out: [3]int{1, 1, 1}, k: [3]int{1, 1, 1}}
 	skip := 3 - len(spatial)
 	for a := range 3 {
@@ -45,10 +48,14 @@ func newUnfolding(l *graph.Layer, n *graph.Node, spatial []int) (*unfolding, err
 		}
 		i := a - skip
 		u.in[a], u.out[a], u.k[a] = spatial[i], out[i], w.Kernel[i]
+		axes[a] = shiftAxis{spatial[i], out[i], w.Kernel[i], w.Dilations[i], pads[i]}
 		u.src[a] = axisSources(spatial[i], out[i], w.Kernel[i], w.Strides[i], w.Dilations[i], pads[i], transposed)
 	}
 	if !transposed && w.Dilations[len(spatial)-1] == 1 {
 		u.findRuns()
+	}
+	if !transposed && len(spatial) <= 2 && !slices.ContainsFunc(w.Strides, func(s int) bool { return s != 1 }) && !u.identity() {
+		u.shifts = newShifts(axes[1], axes[2])
 	}
 	return u, nil
 }

@@ -1,0 +1,114 @@
+package kernel
+
+// Correlator sums outer products of rows of a matrix X (n x c) with other rows of it: what the Hessian of a convolution is made of,
+// whose blocks are sum_u x(u) x(u+offset)^T over pixels u. X is laid out for the matrix kernel once, and all sums draw on it.
+type Correlator struct {
+	c     int
+	t     *tiling[float32]
+	left  [][]float32 // X and variants of it, in panels of mr columns
+	right []float32   // X in panels of nr columns
+	ld    int         // rows that fit
+}
+
+// NewCorrelator makes room for n rows of c columns, on the left in several variants.
+func NewCorrelator(n, c, variants int) *Correlator {
+	k := &Correlator{c: c, t: tiling32(), left: make([][]float32, variants), ld: n}
+	for i := range k.left {
+		k.left[i] = make([]float32, roundUp(c, k.t.mr)*n+packSlack)
+	}
+	k.right = make([]float32, roundUp(c, k.t.nr)*n+packSlack)
+	return k
+}
+
+// Right sets the rows that stand on the right of the products: x is n x c.
+func (k *Correlator) Right(x []float32, threads int) { k.pack(k.right, k.t.nr, x, threads) }
+
+// Left sets variant v of the rows on the left.
+func (k *Correlator) Left(v int, x []float32, threads int) { k.pack(k.left[v], k.t.mr, x, threads) }
+
+func (k *Correlator) pack(dst []float32, w int, x []float32, threads int) {
+	parallelStep(threads, k.c, w, func(lo, hi int) {
+		packPanels(dst[lo*k.ld:], w, x, k.c, false, 0, k.ld, lo, hi-lo, 1)
+	})
+}
+
+// Run is the rows Left.. of the left side and Right.. of the right side, N of each.
+type Run struct{ Left, Right, N int }
+
+// Correlation is one sum: Sum (c x c) += x(u) y(v)^T over all u, v in step along the runs.
+type Correlation struct {
+	Sum     []float64
+	Variant int
+	Upper   bool // only entries on and above the diagonal are wanted
+	Runs    []Run
+}
+
+// correlateBlock is how many products are summed in float32 before they go into a float64 sum: see syrkBlock; twice as many here, since a
+// sum gets fewer of them.
+const correlateBlock = 512
+
+// Add takes all sums a step further.
+func (k *Correlator) Add(sums []Correlation, threads int) {
+	panels := (k.c + k.t.nr - 1) / k.t.nr
+	parts := make([][][]Run, len(sums))
+	for i, s := range sums {
+		parts[i] = cutRuns(s.Runs, correlateBlock)
+	}
+	Parallel(threads, len(sums)*panels, func(lo, hi int) {
+		s := borrow[float32]()
+		defer s.giveBack()
+		tile := grow(&s.tile, k.t.mr*k.t.nr)
+		for i := lo; i < hi; i++ {
+			for _, runs := range parts[i/panels] {
+				k.column(&sums[i/panels], runs, i%panels*k.t.nr, tile)
+			}
+		}
+	})
+}
+
+// cutRuns splits runs into parts of at most most rows.
+func cutRuns(runs []Run, most int) (parts [][]Run) {
+	var part []Run
+	room := most
+	for _, r := range runs {
+		for r.N > 0 {
+			n := min(r.N, room)
+			part = append(part, Run{r.Left, r.Right, n})
+			r = Run{r.Left + n, r.Right + n, r.N - n}
+			if room -= n; room == 0 {
+				parts, part, room = append(parts, part), nil, most
+			}
+		}
+	}
+	if len(part) > 0 {
+		parts = append(parts, part)
+	}
+	return parts
+}
+
+// column adds the products of runs to the panel of columns from j on.
+func (k *Correlator) column(c *Correlation, runs []Run, j int, tile []float32) {
+	t, cols := k.t, min(k.t.nr, k.c-j)
+	last := k.c
+	if c.Upper {
+		last = j + cols
+	}
+	right := k.right[j*k.ld:]
+	vecs := roundUp(cols, t.vec)
+	for i := 0; i < last; i += t.mr {
+		rows := min(t.mr, k.c-i)
+		left := k.left[c.Variant][i*k.ld:]
+		for n, r := range runs {
+			t.micro(rows, vecs, r.N, left[r.Left*t.mr:], 1, t.mr, right[r.Right*t.nr:], t.nr, tile, t.nr, n > 0, nil)
+		}
+		for r := range rows {
+			skip := 0
+			if c.Upper {
+				skip = max(0, i+r-j)
+			}
+			if skip < cols {
+				active.addWide(c.Sum[(i+r)*k.c+j+skip:(i+r)*k.c+j+cols], tile[r*t.nr+skip:r*t.nr+cols])
+			}
+		}
+	}
+}
