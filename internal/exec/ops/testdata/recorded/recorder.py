@@ -1,4 +1,4 @@
-"""Records what ONNX Runtime gives for small models: the cases of contrib.py, graphs.py and opsets.py.
+"""Records what ONNX Runtime gives for small models: the cases of contrib.py, graphs.py, opsets.py and ml.py.
 
 A set of cases is one archive with, for each case NAME,
 
