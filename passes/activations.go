@@ -13,50 +13,65 @@ import (
 	"github.com/obc-onnx/obc/onnxio"
 )
 
-// quantizeInputs finds the quantizers of the layers' inputs, one a tensor, and of the values between layers that runtimes need
-// rounded (LinkValues). Layers that read the same value share its quantizer; so do values that nodes of one layer read.
-type quantizeInputs struct{}
+// countActivations counts the values of the layers' inputs, and of the values between layers that runtimes need rounded
+// (LinkValues), for the choice of their quantizers. Layers that read the same value share its counts; so do values that nodes of one
+// layer read.
+type countActivations struct{}
 
-func (quantizeInputs) Name() string { return "quantize activations" }
+func (countActivations) Name() string { return "count activations" }
 
-func (quantizeInputs) Apply(ctx context.Context, s *State) (PassReport, error) {
+func (countActivations) Apply(ctx context.Context, s *State) (PassReport, error) {
 	layers := s.active()
-	links := LinkValues(layers)
-	h, err := s.histograms(ctx, layers, links)
-	if err != nil {
-		return PassReport{}, err
+	var err error
+	s.counts, err = s.histograms(ctx, layers, LinkValues(layers))
+	return PassReport{Changes: len(s.counts)}, err
+}
+
+// quantizeActivations chooses the quantizers from the counts: one a tensor, and width.
+type quantizeActivations struct{}
+
+func (quantizeActivations) Name() string { return "quantize activations" }
+
+func (quantizeActivations) Apply(ctx context.Context, s *State) (PassReport, error) {
+	type key struct {
+		counts *histogram
+		bits   int
 	}
-	grids := map[*histogram]*ActGrid{}
-	for _, l := range layers {
-		v := l.Layer.Input(l.Nodes[0])
-		count := h[v]
-		g := grids[count]
-		if g == nil {
-			fit, err := count.grid(s.Recipe.Activations.Bits, s.Recipe.Activations.Range, ceilingOf(l))
+	grids := map[key]*ActGrid{}
+	find := func(h *histogram, bits int, top float64) (*ActGrid, error) {
+		k := key{h, bits}
+		if grids[k] == nil {
+			g, err := h.grid(bits, s.Recipe.Activations.Range, top)
 			if err != nil {
-				return PassReport{}, fmt.Errorf("%v: its input %q: %w", l.Layer, v.Name, err)
+				return nil, err
 			}
-			g = &fit
-			grids[count] = g
+			grids[k] = &g
 		}
-		l.Input = g
-		l.Report.ActBits = g.Bits
+		return grids[k], nil
 	}
-	s.Links = map[*graph.Value]*ActGrid{}
-	for _, v := range links {
-		if g := grids[h[v]]; g != nil && g.Bits == linkBits {
-			s.Links[v] = g
+	var layers []*LayerState
+	var err error
+	for _, l := range s.active() {
+		if l.ActBits == 0 {
 			continue
 		}
-		fit, err := h[v].grid(linkBits, s.Recipe.Activations.Range, Ceiling(v))
-		if err != nil {
+		layers = append(layers, l)
+		if l.Input, err = find(s.inputCounts(l), l.ActBits, ceilingOf(l)); err != nil {
+			return PassReport{}, fmt.Errorf("%v: its input: %w", l.Layer, err)
+		}
+		l.Report.ActBits = l.ActBits
+	}
+	s.Links = map[*graph.Value]*ActGrid{}
+	for _, v := range LinkValues(layers) {
+		if s.Links[v], err = find(s.counts[v], linkBits, Ceiling(v)); err != nil {
 			return PassReport{}, fmt.Errorf("value %q: %w", v.Name, err)
 		}
-		s.Links[v] = &fit
 	}
-	return PassReport{Changes: len(grids) + len(s.Links), Notes: []string{fmt.Sprintf("%d layer inputs at %d bits, %d values between layers at %d",
-		len(grids), s.Recipe.Activations.Bits, len(s.Links), linkBits)}}, nil
+	return PassReport{Changes: len(grids), Notes: []string{fmt.Sprintf("inputs of %d layers, %d values between layers", len(layers), len(s.Links))}}, nil
 }
+
+// inputCounts are the counted values of a layer's inputs.
+func (s *State) inputCounts(l *LayerState) *histogram { return s.counts[l.Layer.Input(l.Nodes[0])] }
 
 // ceilingOf is the upper limit that all inputs of the layer share, NaN when there is none.
 func ceilingOf(l *LayerState) float64 {
@@ -109,8 +124,8 @@ func (s *State) histograms(ctx context.Context, layers []*LayerState, links []*g
 		}
 	}
 	for i, take := range []func(c *histogram, x []float32, keep []bool){(*histogram).see, (*histogram).count} {
-		o := s.capture("quantize activations")
-		o.Progress = func(done, total int) { s.progress("quantize activations", "batches", i*total+done, 2*total) }
+		o := s.capture("count activations")
+		o.Progress = func(done, total int) { s.progress("count activations", "batches", i*total+done, 2*total) }
 		err := calib.Observe(ctx, s.Graph, names, s.Data, o, func(name string, t *onnxio.Tensor, keep []bool) error {
 			x, err := t.ToFloat32()
 			if err != nil {

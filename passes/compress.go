@@ -56,8 +56,14 @@ func newState(m *onnxio.Model, data calib.Dataset, r *Recipe, o Options) (*State
 // pipeline is the list of passes that a recipe stands for.
 func pipeline(r *Recipe) []Pass {
 	list := []Pass{simplify{}, findLayers{}}
-	if r.Activations.Bits > 0 {
-		list = append(list, quantizeInputs{})
+	if r.quantizesActivations() {
+		list = append(list, countActivations{})
+	}
+	if r.Target != "" || r.Scope == "model" {
+		list = append(list, search{})
+	}
+	if r.quantizesActivations() {
+		list = append(list, quantizeActivations{})
 	}
 	list = append(list, solve{}, placeWeights{})
 	switch r.Correction {
@@ -67,6 +73,11 @@ func pipeline(r *Recipe) []Pass {
 		list = append(list, correct{})
 	}
 	return append(list, write{}, annotate{}, count{})
+}
+
+// quantizesActivations reports whether any layer's input may be quantized.
+func (r *Recipe) quantizesActivations() bool {
+	return r.Activations.Bits > 0 || strings.HasPrefix(r.Target, "bops=")
 }
 
 // nothingChanged is the error for a model none of whose layers is compressed.

@@ -101,6 +101,18 @@ var recipes = []string{
 	"{weights: {bits: 3}, method: gptq}",
 	"{weights: {bits: 3}, method: rtn}",
 	"{nm: 2:4, weights: {bits: 4}}",
+	"{sparsity: 0.5, refine: true}",
+	"{nm: 2:4, weights: {bits: 4}, refine: true}",
+	"{sparsity: 0.3, weights: {bits: 4}, refine: true}",
+	"{weights: {bits: 3, search: loss}, refine: true}",
+	"{weights: {bits: 8}, activations: {bits: 8}}",
+	"{nm: 2:4, weights: {bits: 8}, activations: {bits: 8, range: percentile}}",
+	"{weights: {bits: 4}, activations: {bits: 4, range: mse}}",
+	"{sparsity: 0.5, target: flops=2x}",
+	"{block: 4, sparsity: 0.5, weights: {bits: 8}, target: flops=1.3x}",
+	"{nm: 2:4, target: bops=7x}",
+	"{target: size=5x}",
+	"{scope: model, sparsity: 0.5}",
 }
 
 func TestCompressKeepsTheModel(t *testing.T) {

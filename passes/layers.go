@@ -31,7 +31,7 @@ func (findLayers) Apply(ctx context.Context, s *State) (PassReport, error) {
 		if err != nil {
 			return PassReport{}, err
 		}
-		ls := &LayerState{Layer: l, Plan: plans[i], Zeros: zeros(w), Report: layerReport(l)}
+		ls := &LayerState{Layer: l, Plan: plans[i], ActBits: s.Recipe.Activations.Bits, Zeros: zeros(w), Report: layerReport(l)}
 		s.Layers = append(s.Layers, ls)
 		if ls.Plan.Keep == "" {
 			ls.Plan.Keep = ls.idle(s.Recipe)
@@ -80,6 +80,9 @@ func (s *State) active() []*LayerState {
 
 // idle tells why the recipe has nothing to do at a layer, or is empty.
 func (l *LayerState) idle(r *Recipe) string {
+	if r.Target != "" {
+		return "" // the search looks for a level
+	}
 	prune, quantize := l.Plan.prunes(), l.Plan.Weights.Bits > 0
 	if !prune && !quantize && r.Activations.Bits == 0 {
 		return "the recipe asks for nothing here: give sparsity, nm, weights or activations"

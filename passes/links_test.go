@@ -56,13 +56,18 @@ func testState(t *testing.T, m *onnxio.Model) *State {
 	s := &State{Recipe: DefaultRecipe(), Model: m, Graph: g, Report: &Report{Tool: "obc"}}
 	layers, _ := graph.Layers(g)
 	for _, l := range layers {
-		w, err := l.Matrix()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Layers = append(s.Layers, &LayerState{Layer: l, Plan: Plan{Settings: s.Recipe.Settings}, Dense: w})
+		s.Layers = append(s.Layers, &LayerState{Layer: l, Plan: Plan{Settings: s.Recipe.Settings}})
 	}
 	return s
+}
+
+// weightOf is a layer's weight as it is now.
+func weightOf(l *LayerState) []float32 {
+	w, err := l.Matrix()
+	if err != nil {
+		panic(err)
+	}
+	return w
 }
 
 func TestLinkValues(t *testing.T) {

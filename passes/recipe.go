@@ -45,6 +45,7 @@ type Settings struct {
 	NM       string  `yaml:"nm" json:"nm"`             // "2:4": at most 2 non-zeros in each 4 along the input channels
 	Block    int     `yaml:"block" json:"block"`       // c consecutive weights along the input channels are zero together; 0 or 1 = single weights
 	Weights  Weights `yaml:"weights" json:"weights"`
+	Refine   bool    `yaml:"refine" json:"refine"`   // method obs: better masks, codes and scales after solving, as far as the layer loss falls
 	Damping  float64 `yaml:"damping" json:"damping"` // share of the Hessian's mean diagonal that is added to its diagonal
 }
 
@@ -80,6 +81,7 @@ type Rule struct {
 	NM       *string      `yaml:"nm" json:"nm"`
 	Block    *int         `yaml:"block" json:"block"`
 	Weights  *RuleWeights `yaml:"weights" json:"weights"`
+	Refine   *bool        `yaml:"refine" json:"refine"`
 	Damping  *float64     `yaml:"damping" json:"damping"`
 }
 
@@ -239,6 +241,7 @@ func (u *Rule) apply(base Settings) Settings {
 	set(&base.Sparsity, u.Sparsity)
 	set(&base.NM, u.NM)
 	set(&base.Block, u.Block)
+	set(&base.Refine, u.Refine)
 	set(&base.Damping, u.Damping)
 	if w := u.Weights; w != nil {
 		set(&base.Weights.Bits, w.Bits)

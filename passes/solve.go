@@ -94,7 +94,7 @@ func (s *State) task(l *LayerState, w []float32, hessians [][]float64) (t *task,
 		t.whole = patternColumns(l.Layer, t.unit())
 	}
 	if t.Weights.Bits > 0 {
-		spec, note := l.gridSpec(s.Recipe)
+		spec, note := l.gridSpec(s.Recipe.ReduceRange)
 		if t.spec = &spec; note != "" {
 			notes = append(notes, note)
 		}
@@ -112,20 +112,20 @@ func patternColumns(l *graph.Layer, unit int) int {
 }
 
 // gridSpec is the weight grid that the recipe asks for, and a note when the layer's shape does not allow it.
-func (l *LayerState) gridSpec(r *Recipe) (spec obs.GridSpec, note string) {
+func (l *LayerState) gridSpec(reduceRange bool) (spec obs.GridSpec, note string) {
 	w := l.Plan.Weights
 	spec = obs.GridSpec{Bits: w.Bits, Search: obs.Shrink}
 	if w.Search == "minmax" {
 		spec.Search = obs.MinMax
 	}
-	symmetric := w.Bits == 8 && r.Activations.Bits > 0
+	symmetric := w.Bits == 8 && l.ActBits > 0
 	if w.Symmetric != nil {
 		symmetric = *w.Symmetric
 	}
 	if symmetric {
 		spec.Symmetric, spec.Signed, spec.Narrow = true, true, w.Bits == 8
 	}
-	if r.ReduceRange && w.Bits == 8 {
+	if reduceRange && w.Bits == 8 {
 		spec.Bits, spec.Narrow = 7, false
 	}
 	switch w.Granularity {

@@ -45,13 +45,15 @@ type State struct {
 	Report *Report
 
 	Links map[*graph.Value]*ActGrid // 8-bit quantizers of the LinkValues of the layers whose Input is set; empty: activations stay float
+
+	counts map[*graph.Value]*histogram // of layer inputs and links, when activations are to be quantized
 }
 
 // LayerState is one layer on its way.
 type LayerState struct {
 	*graph.Layer
 	Plan     Plan           // what the recipe says about it
-	Dense    []float32      // the weight as it came in, ordered as by graph.Layer.Matrix
+	ActBits  int            // to quantize its input to; 0: float
 	Zeros    float64        // share of zeros in the weight as it came in
 	Solution *Solution      // nil while, or when, the layer is left dense
 	Input    *ActGrid       // how its input is quantized; nil: float

@@ -147,7 +147,7 @@ func (t *task) prune(ctx context.Context, groups []*group) error {
 		if err != nil {
 			return err
 		}
-		return t.each(ctx, func(i int, o obs.Options) error { return groups[i].nm(ctx, t.family(), n, m, o) })
+		return t.each(ctx, func(i int, o obs.Options) error { return t.nm(ctx, groups[i], n, m, o) })
 	}
 	switch t.family() {
 	case "plain":
@@ -164,20 +164,35 @@ func (t *task) prune(ctx context.Context, groups []*group) error {
 	return t.pruneExact(ctx, groups)
 }
 
-func (g *group) nm(ctx context.Context, family string, n, m int, o obs.Options) (err error) {
+func (t *task) nm(ctx context.Context, g *group, n, m int, o obs.Options) (err error) {
 	var r *obs.Result
-	switch family {
+	switch t.family() {
 	case "plain":
 		r, err = obs.MagnitudeNM(g.w, g.p, n, m)
 	case "fixed":
 		r, err = obs.SparseGPTNM(ctx, g.w, g.p, n, m, o)
 	default:
-		r, err = obs.NM(ctx, g.w, g.p, n, m, o)
+		if t.refines() && t.jointNM() { // mask and codes are found together
+			g.result, err = obs.QuantizeNM(ctx, g.w, g.p, n, m, *t.spec, o)
+			r = g.result
+			break
+		}
+		if r, err = obs.NM(ctx, g.w, g.p, n, m, o); err == nil && t.refines() {
+			r, err = obs.RefineNM(ctx, g.w, r, g.p, n, m, o)
+		}
 	}
 	if err == nil {
 		g.now = r.W
 	}
 	return err
+}
+
+// refines reports whether solutions are bettered after solving.
+func (t *task) refines() bool { return t.Refine && t.family() == "exact" }
+
+// jointNM reports whether an N:M mask and codes can be found together: not when one scale serves all groups.
+func (t *task) jointNM() bool {
+	return t.NM != "" && t.whole > 0 && t.spec != nil && (t.spec.Granularity != obs.PerTensor || t.groups == 1)
 }
 
 // pruneMagnitude removes the least weights or blocks over all rows of all groups.
@@ -203,9 +218,16 @@ func (t *task) pruneExact(ctx context.Context, groups []*group) error {
 		return err
 	}
 	counts := cheapest(traces, t.Sparsity)
-	return t.each(ctx, func(i int, _ obs.Options) error {
+	return t.each(ctx, func(i int, o obs.Options) error {
 		w, err := traces[i].At(ctx, counts[i])
-		groups[i].now = w
+		if groups[i].now = w; err != nil || !t.refines() {
+			return err
+		}
+		traces[i] = nil
+		r, err := obs.RefineMask(ctx, groups[i].w, &obs.Result{W: w}, groups[i].p, max(1, t.Block), o)
+		if err == nil {
+			groups[i].now = r.W
+		}
 		return err
 	})
 }
@@ -251,8 +273,28 @@ func cheapest(traces []*obs.Trace, share float64) [][]int {
 	return counts
 }
 
+// sortedCosts is the costs of all steps of all traces, the least first.
+func sortedCosts(traces []*obs.Trace) []float64 {
+	var all []float64
+	for _, t := range traces {
+		all = append(all, t.Cost...)
+	}
+	sort.Float64s(all)
+	return all
+}
+
 // quantize fits one grid over all groups and puts every group's weights on it.
 func (t *task) quantize(ctx context.Context, groups []*group) error {
+	if t.refines() && (t.jointNM() || t.searchesByLoss()) {
+		return t.each(ctx, func(i int, o obs.Options) (err error) {
+			if g := groups[i]; g.result == nil {
+				if g.result, err = obs.QuantizeBest(ctx, g.w, g.p, *t.spec, nil, o); err == nil {
+					g.now = g.result.W
+				}
+			}
+			return err
+		})
+	}
 	n := t.rows * t.cols
 	all := obs.NewMatrix(t.groups*t.rows, t.cols)
 	for i, g := range groups {
@@ -281,13 +323,20 @@ func (t *task) quantize(ctx context.Context, groups []*group) error {
 		case "fixed":
 			g.result, err = obs.GPTQ(ctx, start, g.p, grid, mask, true, o)
 		default:
-			g.result, err = obs.Quantize(ctx, start, g.p, grid, mask, o)
+			if g.result, err = obs.Quantize(ctx, start, g.p, grid, mask, o); err == nil && t.refines() {
+				g.result, err = obs.RefineCodes(ctx, g.w, g.result, g.p, mask, o)
+			}
 		}
 		if err == nil {
 			g.now = g.result.W
 		}
 		return err
 	})
+}
+
+// searchesByLoss reports whether each row's grid is chosen by its loss.
+func (t *task) searchesByLoss() bool {
+	return t.Weights.Search == "loss" && !t.prunes() && (t.spec.Granularity != obs.PerTensor || t.groups == 1)
 }
 
 // add takes the group's results into the outcome.

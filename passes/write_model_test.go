@@ -248,7 +248,7 @@ func TestCost(t *testing.T) {
 	dense, compressed := 0.0, 0.0
 	for i, m := range macs {
 		dense += m * 32
-		share := 1 - zeros(s.Layers[i].Dense)
+		share := 1.0
 		if s.Layers[i].Solution != nil {
 			share = 1 - zeros(s.Layers[i].Solution.W)
 		}
@@ -289,7 +289,7 @@ func TestWriteSparseInitializer(t *testing.T) {
 	s := testState(t, layouts()["gemm"]())
 	s.Recipe.Sparse = true
 	l := s.Layers[0]
-	l.Solution = &Solution{W: slices.Clone(l.Dense)}
+	l.Solution = &Solution{W: weightOf(l)}
 	for i := range l.Solution.W {
 		if i%8 != 3 {
 			l.Solution.W[i] = 0
@@ -302,7 +302,7 @@ func TestWriteSparseInitializer(t *testing.T) {
 	sameWeights(t, "sparse", m, l)
 	s = testState(t, layouts()["gemm"]())
 	s.Recipe.Sparse = true
-	s.Layers[0].Solution = &Solution{W: s.Layers[0].Dense}
+	s.Layers[0].Solution = &Solution{W: weightOf(s.Layers[0])}
 	if m = written(t, s); len(m.Proto.Graph.SparseInitializer) != 0 || len(s.Report.Passes[0].Notes) != 1 {
 		t.Errorf("a dense weight was stored as sparse: notes %v", s.Report.Passes[0].Notes)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"testing"
 
@@ -28,12 +27,12 @@ func onGrid(t *testing.T, s *State, spec obs.GridSpec) {
 		sol := &Solution{}
 		n := l.Rows * l.Cols
 		for g := range l.Groups {
-			grid, err := obs.FitGrid(obs.Matrix{Rows: l.Rows, Cols: l.Cols, Data: l.Dense[g*n : (g+1)*n]}, spec)
+			grid, err := obs.FitGrid(obs.Matrix{Rows: l.Rows, Cols: l.Cols, Data: weightOf(l)[g*n : (g+1)*n]}, spec)
 			if err != nil {
 				t.Fatal(err)
 			}
 			sol.Grids = append(sol.Grids, grid)
-			for i, x := range l.Dense[g*n : (g+1)*n] {
+			for i, x := range weightOf(l)[g*n : (g+1)*n] {
 				code, value := grid.Quant(i/l.Cols, i%l.Cols, x)
 				sol.Codes, sol.W = append(sol.Codes, code), append(sol.W, value)
 			}
@@ -259,7 +258,7 @@ func TestWriteFloat(t *testing.T) {
 		before := m.Clone()
 		s := testState(t, m)
 		l := s.Layers[0]
-		l.Solution = &Solution{W: slices.Clone(l.Dense)}
+		l.Solution = &Solution{W: weightOf(l)}
 		for i := range l.Solution.W {
 			if i%4 < 2 {
 				l.Solution.W[i] = 0

@@ -38,6 +38,7 @@ func (rf *recipeFlags) add(f *pflag.FlagSet) {
 	rf.symmetric(f)
 	rf.text(f, "search", "weights.search", d.Weights.Search, "how scales are found"+one("search"), func(r *passes.Recipe) *string { return &r.Weights.Search })
 	rf.text(f, "method", "method", d.Method, "how layers are solved"+one("method"), func(r *passes.Recipe) *string { return &r.Method })
+	rf.yes(f, "refine", "refine", "better masks, codes and scales after solving; takes several times as long", func(r *passes.Recipe) *bool { return &r.Refine })
 	rf.number(f, "damping", "damping", d.Damping, "share of the Hessian's mean diagonal that is added to its diagonal", func(r *passes.Recipe) *float64 { return &r.Damping })
 	rf.text(f, "scope", "scope", d.Scope, "what --sparsity is a share of"+one("scope"), func(r *passes.Recipe) *string { return &r.Scope })
 	rf.text(f, "range", "activations.range", d.Activations.Range, "how ranges of activations are found"+one("range"), func(r *passes.Recipe) *string { return &r.Activations.Range })

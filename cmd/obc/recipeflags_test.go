@@ -43,6 +43,7 @@ func TestRecipeFlags(t *testing.T) {
 		{"--weights int4 --granularity tensor --search loss", "weights: {bits: 4, granularity: tensor, search: loss}"},
 		{"--weights float --nm 2:4", "nm: 2:4"},
 		{"--activations int8 --range mse", "activations: {bits: 8, range: mse}"},
+		{"--refine --nm 2:4", "nm: 2:4\nrefine: true"},
 		{"--method gptq --damping 0.01", "method: gptq\ndamping: 0.01"},
 		{"--scope model --mode sequential --correction bias", "scope: model\nmode: sequential\ncorrection: bias"},
 		{"--target flops=3x --equalize 0.5", "target: flops=3x\nequalize: 0.5"},

@@ -116,6 +116,7 @@ func (s *gridSearch) row(w Matrix, mask []bool, r int) {
 		s.fixed[t] = s.p.Dead[c] || mask != nil && mask[r*len(x)+c]
 	}
 	n := s.g.Groups
+	lo, hi := s.g.Spec.Range()
 	scale, zero := s.g.Scale[r*n:(r+1)*n], s.g.Zero[r*n:(r+1)*n]
 	copy(s.scale, scale)
 	copy(s.zero, zero)
@@ -137,7 +138,7 @@ func (s *gridSearch) row(w Matrix, mask []bool, r int) {
 				continue
 			}
 			for k := range n {
-				s.scale[k], s.zero[k] = scale[k]*f, zero[k]+dz
+				s.scale[k], s.zero[k] = scale[k]*f, min(max(zero[k]+dz, int16(lo)), int16(hi)) // zero is a code
 			}
 			if l := s.loss(best); l < best {
 				best = l
