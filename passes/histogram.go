@@ -13,6 +13,8 @@ type histogram struct {
 	lo, hi float64
 	bins   []float64
 	bad    bool // NaN or Inf among the values
+
+	norm, sum float64 // see power
 }
 
 func newHistogram() *histogram { return &histogram{lo: math.Inf(1), hi: math.Inf(-1)} }
@@ -89,31 +91,60 @@ func spanGrid(bits int, lo, hi float64) ActGrid {
 	return g
 }
 
-// noise is the mean squared error that the grid leaves on the counted values, over their mean square. Bins are taken as
+// noise is the sum of |error|^norm that the grid leaves on the counted values, over the sum of |value|^norm. Bins are taken as
 // uniformly filled: a bin that is narrower than a step is its middle, rounded; a wider one has the error of a uniform spread.
 func (h *histogram) noise(g ActGrid, norm float64) float64 {
+	return h.noiseBelow(g, norm, math.Inf(1))
+}
+
+// noiseBelow is noise, or +Inf as soon as it is known to reach most.
+func (h *histogram) noiseBelow(g ActGrid, norm, most float64) float64 {
 	lo, hi := g.limits()
 	width := (h.hi - h.lo) / histBins
 	step := float64(g.Scale)
 	inner := math.Pow(min(width, step)/2, norm) / (norm + 1)
-	err, power := 0.0, 0.0
+	power := h.power(norm)
+	if power == 0 {
+		return 0
+	}
+	err := 0.0
 	for i, n := range h.bins {
 		if n == 0 {
 			continue
 		}
 		x := h.lo + (float64(i)+0.5)*width
-		q := max(float64(lo), min(float64(hi), math.RoundToEven(x/step)*step))
-		e := math.Pow(math.Abs(x-q), norm)
 		if width >= step && x >= float64(lo) && x <= float64(hi) {
-			e = inner
+			err += n * inner
+		} else {
+			q := max(float64(lo), min(float64(hi), math.RoundToEven(x/step)*step))
+			err += n * raised(math.Abs(x-q), norm)
 		}
-		err += n * e
-		power += n * math.Pow(math.Abs(x), norm)
-	}
-	if power == 0 {
-		return 0
+		if err >= most*power {
+			return math.Inf(1)
+		}
 	}
 	return err / power
+}
+
+// power is the sum of |value|^norm, kept for the norm it was asked for last.
+func (h *histogram) power(norm float64) float64 {
+	if h.norm != norm {
+		h.norm, h.sum = norm, 0
+		width := (h.hi - h.lo) / histBins
+		for i, n := range h.bins {
+			if n > 0 {
+				h.sum += n * raised(math.Abs(h.lo+(float64(i)+0.5)*width), norm)
+			}
+		}
+	}
+	return h.sum
+}
+
+func raised(x, norm float64) float64 {
+	if norm == 2 {
+		return x * x
+	}
+	return math.Pow(x, norm)
 }
 
 // grid picks the quantizer of the counted values by the method of the recipe. top, when not NaN, is the upper limit of a Clip
@@ -156,16 +187,16 @@ const autoNorm = 2.4
 func (h *histogram) shrinkGrid(bits int, norm float64) ActGrid {
 	best, bestErr := spanGrid(bits, h.lo, h.hi), math.Inf(1)
 	a, b := 1.0, 1.0 // best shares of the lower and upper limit
-	for _, step := range []float64{0.1, 0.02} {
-		ca, cb := a, b
-		for i := -8; i <= 8; i++ {
-			for j := -8; j <= 8; j++ {
+	for k, step := range []float64{0.1, 0.02} {
+		ca, cb, reach := a, b, 8-3*k
+		for i := -reach; i <= reach; i++ {
+			for j := -reach; j <= reach; j++ {
 				sa, sb := ca+float64(i)*step, cb+float64(j)*step
 				if sa > 1+1e-9 || sb > 1+1e-9 || sa < 0.1 || sb < 0.1 || (h.lo >= 0 && i != 0) || (h.hi <= 0 && j != 0) {
 					continue
 				}
 				g := spanGrid(bits, sa*h.lo, sb*h.hi)
-				if e := h.noise(g, norm); e < bestErr {
+				if e := h.noiseBelow(g, norm, bestErr); e < bestErr {
 					best, bestErr, a, b = g, e, sa, sb
 				}
 			}

@@ -282,6 +282,7 @@ func (l *LayerState) zeroShare(v Settings) float64 {
 func (s *State) evaluate(ctx context.Context, l *LayerState, levels []level, w []float32, hessians [][]float64) error {
 	saved, bits := l.Plan.Settings, l.ActBits
 	defer func() { l.Plan.Settings, l.ActBits = saved, bits }()
+	noise := map[int]float64{}    // by bits
 	pruned := map[int][]float64{} // by block: cumulated relative cost of the steps, cheapest first
 	solved := map[string]float64{}
 	for i := range levels {
@@ -309,14 +310,15 @@ func (s *State) evaluate(ctx context.Context, l *LayerState, levels []level, w [
 			return err
 		}
 		v.Loss += loss
-		if v.actBits > 0 {
+		if _, ok := noise[v.actBits]; v.actBits > 0 && !ok {
 			h := s.inputCounts(l)
 			g, err := h.grid(v.actBits, s.Recipe.Activations.Range, ceilingOf(l))
 			if err != nil {
 				return fmt.Errorf("its input: %w", err)
 			}
-			v.Loss += h.noise(g, 2)
+			noise[v.actBits] = h.noise(g, 2)
 		}
+		v.Loss += noise[v.actBits]
 	}
 	return nil
 }
