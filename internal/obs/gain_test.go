@@ -5,13 +5,18 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-var full = flag.Bool("full", false, "TestGain: all reference problems, and the means that must be reached")
+var (
+	full   = flag.Bool("full", false, "TestGain: all reference problems, and the means that must be reached")
+	only   = flag.String("problems", "", "TestGain: only problems that this regular expression matches")
+	gained = flag.String("methods", "", "TestGain: only methods that this regular expression matches")
+)
 
 // gains is what the refined methods must reach: the mean over the reference problems of our loss through the recorded one, the better of
 // its two dampings, at the same bits, grids and patterns.
@@ -52,6 +57,9 @@ func TestGain(t *testing.T) {
 	}
 	sum, worst, count := map[string]float64{}, map[string]float64{}, map[string]float64{}
 	for _, name := range names {
+		if !regexp.MustCompile(*only).MatchString(name) {
+			continue
+		}
 		line := fmt.Sprintf("%-21s", name)
 		pr := readProblem(t, name)
 		p, err := Prepare(pr.h, pr.w.Cols, 0)
@@ -61,7 +69,7 @@ func TestGain(t *testing.T) {
 		g := &gainer{t: t, pr: pr, p: p, traces: map[int]*Trace{}, took: map[int]time.Duration{}}
 		for _, m := range gains {
 			ref, ok := best[name][m.method]
-			if !ok {
+			if !ok || !regexp.MustCompile(*gained).MatchString(m.method) {
 				line += fmt.Sprintf(" %13s", "-")
 				continue
 			}
@@ -81,7 +89,7 @@ func TestGain(t *testing.T) {
 		mean := sum[m.method] / count[m.method]
 		line += fmt.Sprintf(" %6.3f       ", mean)
 		last += fmt.Sprintf(" %6.3f       ", worst[m.method])
-		if *full && mean > m.reach {
+		if *full && *only == "" && mean > m.reach {
 			t.Errorf("%s: mean ratio %.4f, must reach %.2f", m.method, mean, m.reach)
 		}
 	}
@@ -155,22 +163,8 @@ func (g *gainer) run(method string) (loss float64, solve, refine time.Duration) 
 	}
 	lap()
 	r := ok(RefineMask(ctx, w, &Result{W: x, LeftDense: w.Cols % c}, p, c, o))
-	if a, b := g.removed(x, c), g.removed(r.W, c); a > b {
+	if a, b := removedUnits(x, c), removedUnits(r.W, c); a > b {
 		g.t.Errorf("%s: %d blocks are removed, %d after refinement", method, a, b)
 	}
 	return r.TotalLoss(), g.took[c], lap()
-}
-
-// removed counts the blocks that are all zero.
-func (g *gainer) removed(m Matrix, c int) int {
-	n := 0
-	for r := range m.Rows {
-		k := keptUnits(m.Row(r), c)
-		for i := 0; i+c <= len(k); i += c {
-			if !k[i] {
-				n++
-			}
-		}
-	}
-	return n
 }

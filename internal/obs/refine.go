@@ -62,19 +62,22 @@ func RefineNM(ctx context.Context, w Matrix, res *Result, p *Prepared, n, m int,
 	if err := checkNM(n, m); err != nil {
 		return nil, err
 	}
-	return refineRows(ctx, w, res, p, m, o, func(s *tableau, row int) bool {
-		least := leastFall * s.loss()
-		for range s.d {
-			q, r, fall := s.bestInGroups(n)
-			if !(fall > least) {
-				return true
-			}
-			if !s.pivot(r) || q >= 0 && !s.pivot(q) {
-				return false
-			}
+	return refineRows(ctx, w, res, p, m, o, func(s *tableau, row int) bool { return s.exchangeInGroups(n) })
+}
+
+// exchangeInGroups takes exchanges until none lowers the loss. It returns false if the kept columns' Hessian became singular.
+func (s *tableau) exchangeInGroups(n int) bool {
+	least := leastFall * s.loss()
+	for range s.d {
+		q, r, fall := s.bestInGroups(n)
+		if !(fall > least) {
+			return true
 		}
-		return true
-	})
+		if !s.pivot(r) || q >= 0 && !s.pivot(q) {
+			return false
+		}
+	}
+	return true
 }
 
 // loss is the damped loss, from the gradient: 1/2 (w-w0)^T g = -1/2 w0_R^T g_R, as g is zero on the kept columns.
@@ -86,6 +89,24 @@ func (s *tableau) loss() float64 {
 		}
 	}
 	return sum / 2
+}
+
+// undampedLoss is the loss without what damping adds: loss - ridge/2 |w-w0|^2.
+func (s *tableau) undampedLoss() float64 {
+	if s.ridge == 0 {
+		return s.loss()
+	}
+	sum := 0.0
+	for i, w0 := range s.w0 {
+		switch {
+		case s.dead[i]:
+		case s.kept[i]:
+			sum += (s.z[i] + w0) * (s.z[i] + w0)
+		default:
+			sum += w0 * w0
+		}
+	}
+	return s.loss() - s.ridge/2*sum
 }
 
 // bestInGroups is the exchange of kept column q and removed column r of one group that lowers the loss most; q is -1 where a group has

@@ -8,9 +8,10 @@ import (
 )
 
 // RefineMask lowers the loss of a result that was pruned in blocks of c columns (1 = unstructured) and keeps the number of removed blocks.
-// In each row a removed block is brought back and a kept one removed in its place while that lowers the loss; then the row is taken a few
-// blocks up and down, and rows exchange blocks: one gains a block where another loses one, as long as the sum of losses falls.
-// Weights are the least squares of their mask. Rows whose undamped loss would not fall at their count stay as they are.
+// Each row oscillates: some blocks are brought back, each the one of greatest gain, then as many and more are removed, each the cheapest, and so
+// on with falling amplitude around the count that the row has; in the end, single exchanges follow until none lowers the loss. The best mask
+// met at each count is kept, and rows exchange blocks: one gains a block where another loses one, as long as the sum of losses falls.
+// Weights are the least squares of their mask. The layer loss does not rise, that of single rows may.
 func RefineMask(ctx context.Context, w Matrix, res *Result, p *Prepared, c int, o Options) (*Result, error) {
 	if c < 1 || c > mostC {
 		return nil, fmt.Errorf("block size is %d, expected 1 to %d", c, mostC)
@@ -20,12 +21,12 @@ func RefineMask(ctx context.Context, w Matrix, res *Result, p *Prepared, c int, 
 	}
 	h := p.damped()
 	ladders := make([]*ladder, w.Rows)
-	loss := Loss(w, res.W, p.H)
+	before := Loss(w, res.W, p.H)
 	err := eachRow(ctx, w.Rows, o, func() *tableau { return newTableau(p, h, c) }, func(s *tableau, row int) error {
-		l := newLadder(w.Row(row), res.W.Row(row), loss[row], p)
+		l := newLadder(res.W.Row(row), before[row], reach(w.Cols/c))
 		ladders[row] = l
 		if s.start(w.Row(row), keptUnits(res.W.Row(row), c)) {
-			_ = s.exchange() && l.climb(s)
+			l.climb(s)
 		}
 		return nil
 	})
@@ -35,10 +36,22 @@ func RefineMask(ctx context.Context, w Matrix, res *Result, p *Prepared, c int, 
 	share(ladders)
 	out := NewMatrix(w.Rows, w.Cols)
 	for r, l := range ladders {
-		loss[r] = l.write(out.Row(r))
+		copy(out.Row(r), l.rungs[l.at].x)
+	}
+	loss := Loss(w, out, p.H)
+	for r, l := range ladders { // the ladders' losses are those of float64 weights, and lose digits near zero
+		if l.at == l.base() && !(loss[r] <= before[r]) {
+			loss[r] = before[r]
+			copy(out.Row(r), res.W.Row(r))
+		}
+	}
+	if !(sumOf(loss) <= sumOf(before)) {
+		out, loss = res.W.Clone(), before
 	}
 	return &Result{W: out, Loss: loss, LeftDense: w.Cols % c}, nil
 }
+
+func sumOf(x []float64) float64 { return (&Result{Loss: x}).TotalLoss() }
 
 // keptUnits marks the columns of blocks that are not all zero, and those behind the last whole block.
 func keptUnits(x []float32, c int) []bool {
@@ -111,112 +124,4 @@ func (s *tableau) partner(r int) (q int, fall float64) {
 		}
 	}
 	return q, fall
-}
-
-// ladder is the best weights found for a row at several counts of kept units around where it began.
-type ladder struct {
-	w, zero []float32 // the dense row; nothing
-	p       *Prepared
-	at      int // the rung in use
-	rungs   []rung
-	base    int // rung of the count that the row began with
-}
-
-// rung is the row with base+i units; loss is +Inf if none was found.
-type rung struct {
-	x    []float32
-	loss float64
-}
-
-func newLadder(w, x []float32, loss float64, p *Prepared) *ladder {
-	return &ladder{w: w, p: p, rungs: []rung{{append([]float32(nil), x...), loss}}}
-}
-
-// reach is how many units a row may gain or lose in one refinement.
-func reach(units int) int { return min(2+units/24, 24) }
-
-// climb fills the ladder: up from where s is, down to as far below, and back.
-func (l *ladder) climb(s *tableau) bool {
-	n := reach(s.units())
-	rungs := make([]rung, 2*n+1)
-	for i := range rungs {
-		rungs[i].loss = math.Inf(1)
-	}
-	rungs[n] = l.rungs[0]
-	l.rungs, l.at, l.base = rungs, n, n
-	l.record(s, n)
-	at := n
-	for _, leg := range []struct {
-		removed bool
-		to      int
-	}{{true, 2 * n}, {false, 0}, {true, n}} {
-		for at != leg.to {
-			b, _ := s.extreme(leg.removed, -1)
-			if b < 0 {
-				break
-			}
-			if !s.flip(b) || !s.settle(b) {
-				return false
-			}
-			if leg.removed {
-				at++
-			} else {
-				at--
-			}
-			l.record(s, at)
-		}
-	}
-	return true
-}
-
-// settle exchanges the best pair found by removing first, after unit last changed sides.
-func (s *tableau) settle(last int) bool { return true }
-
-// record keeps the weights of s at a rung if they are the best there.
-func (l *ladder) record(s *tableau, at int) {
-	if !(s.loss() < l.rungs[at].loss*(1+1e-3)) {
-		return
-	}
-	x := NewMatrix(1, s.d)
-	s.weights(x.Data)
-	if v := Loss(Matrix{1, s.d, l.w}, x, l.p.H)[0]; v < l.rungs[at].loss {
-		l.rungs[at] = rung{x.Data, v}
-	}
-}
-
-// fall is what the loss falls by from the rung in use to the one delta higher; -Inf if there is none.
-func (l *ladder) fall(delta int) float64 {
-	i := l.at + delta
-	if i < 0 || i >= len(l.rungs) || math.IsInf(l.rungs[i].loss, 1) {
-		return math.Inf(-1)
-	}
-	return l.rungs[l.at].loss - l.rungs[i].loss
-}
-
-// share moves units between rows, from the row that loses least to the one that gains most, while the sum of losses falls.
-func share(ls []*ladder) {
-	for {
-		up, down := -1, -1
-		for i, l := range ls {
-			if up < 0 || l.fall(1) > ls[up].fall(1) {
-				up = i
-			}
-		}
-		for i, l := range ls {
-			if i != up && (down < 0 || l.fall(-1) > ls[down].fall(-1)) {
-				down = i
-			}
-		}
-		if down < 0 || !(ls[up].fall(1)+ls[down].fall(-1) > 0) {
-			return
-		}
-		ls[up].at++
-		ls[down].at--
-	}
-}
-
-// write copies the row of the rung in use, and returns its loss.
-func (l *ladder) write(dst []float32) float64 {
-	copy(dst, l.rungs[l.at].x)
-	return l.rungs[l.at].loss
 }

@@ -26,6 +26,7 @@ type tableau struct {
 	k        kernel.Elim[float64]
 	d, ld, m int
 	h        []float64 // d x d, shared: damped
+	ridge    float64   // what damping adds to the diagonal
 	dead     []bool
 	w0       []float64
 	kept     []bool
@@ -62,23 +63,29 @@ func newTableau(p *Prepared, h []float64, m int) *tableau {
 	ld := (d + tile - 1) / tile * tile
 	v := func(n int) []float64 { return make([]float64, n) }
 	depth := min(mostPivots, d+16) + m
-	return &tableau{k: kernel.ElimOf[float64](), d: d, ld: ld, m: m, h: h, dead: p.Dead, w0: v(d), kept: make([]bool, d), slot: make([]int, d), baseK: make([]bool, d),
+	return &tableau{k: kernel.ElimOf[float64](), d: d, ld: ld, m: m, h: h, ridge: p.ridge(), dead: p.Dead, w0: v(d), kept: make([]bool, d), slot: make([]int, d), baseK: make([]bool, d),
 		moved: make([]bool, d), depth: depth, u: v(depth * ld), sign: v(depth), coef: v(depth), diag: v(ld), z: v(ld), near: v(d * m), col: v(ld), none: v(ld),
 		diagTry: v(ld), zTry: v(ld), work: newSmall(m)}
 }
 
+// ridge is what damping adds to the diagonal of H.
+func (p *Prepared) ridge() float64 {
+	mean := 0.0
+	for i := range p.D {
+		mean += p.H[i*p.D+i] / float64(p.D)
+	}
+	return p.Damping * mean
+}
+
 // damped is the H that Prepare inverted, but for dead columns.
 func (p *Prepared) damped() []float64 {
-	if p.Damping == 0 {
+	ridge := p.ridge()
+	if ridge == 0 {
 		return p.H
 	}
-	d, mean := p.D, 0.0
-	for i := range d {
-		mean += p.H[i*d+i] / float64(d)
-	}
 	h := append([]float64(nil), p.H...)
-	for i := range d {
-		h[i*d+i] += p.Damping * mean
+	for i := range p.D {
+		h[i*p.D+i] += ridge
 	}
 	return h
 }

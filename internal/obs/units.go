@@ -161,11 +161,11 @@ func (s *tableau) flip(b int) bool {
 	return true
 }
 
-// extreme is the unit of greatest gain among those on one side, but for unit not; -1 if none has a finite gain.
-func (s *tableau) extreme(removed bool, not int) (unit int, gain float64) {
+// extreme is the unit of greatest gain among those on one side; -1 if none has a finite gain.
+func (s *tableau) extreme(removed bool) (unit int, gain float64) {
 	unit, gain = -1, math.Inf(-1)
 	for b := range s.units() {
-		if b == not || !s.free(b) || s.removed(b) != removed {
+		if !s.free(b) || s.removed(b) != removed {
 			continue
 		}
 		if g := s.unitGain(b); g > gain {
