@@ -19,12 +19,12 @@ import (
 func (a *app) benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
-		Short: "Time models and kernels on this machine",
-		Long:  "Time models and kernels on this machine. The lines are those of go test -bench, so that benchstat compares them.",
+		Short: "Time models, kernels and the solver on this machine",
+		Long:  "Time models, kernels and the solver on this machine. The lines are those of go test -bench, so that benchstat compares them.",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.benchModelCommand(), a.benchKernelCommand())
+	c.AddCommand(a.benchModelCommand(), a.benchKernelCommand(), a.benchSolverCommand(), a.benchHessianCommand())
 	return c
 }
 
