@@ -84,10 +84,10 @@ func (s *Session) find(n *graph.Node) (int, error) {
 }
 
 func (s *Session) wide(t *onnxio.Tensor) *onnxio.Tensor {
-	if s.e.opts.Float64 && t != nil && t.Type == onnxio.Float32 {
-		return toFloat64(t)
+	if !s.e.opts.Float64 || t == nil {
+		return t
 	}
-	return t
+	return widest(t)
 }
 
 // feed checks the feeds against the graph's inputs and stores them.

@@ -45,6 +45,28 @@ func toFloat64(x *onnxio.Tensor) *onnxio.Tensor {
 	return y
 }
 
+// widest is toFloat64 where there is float32, also within sequences and optionals.
+func widest(t *onnxio.Tensor) *onnxio.Tensor {
+	switch d := t.Data.(type) {
+	case []float32:
+		return toFloat64(t)
+	case *Sequence:
+		if d.Type != onnxio.Float32 {
+			return t
+		}
+		elems := make([]*onnxio.Tensor, len(d.Elems))
+		for i, e := range d.Elems {
+			elems[i] = widest(e)
+		}
+		return NewSequence(onnxio.Float64, elems...)
+	case *Optional:
+		if d.Value != nil {
+			return NewOptional(widest(d.Value))
+		}
+	}
+	return t
+}
+
 // isSmallFloat reports whether kernels see x widened to float32.
 func isSmallFloat(t onnxio.DataType) bool {
 	return t.IsFloat() && t != onnxio.Float32 && t != onnxio.Float64
