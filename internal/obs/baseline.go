@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"sort"
+
+	"github.com/obc-onnx/obc/internal/kernel"
 )
 
 // MagnitudeUnstructured removes the ceil(rows*cols*share) weights of least magnitude; nothing compensates.
@@ -91,9 +94,12 @@ func GPTQ(ctx context.Context, w Matrix, p *Prepared, g *Grid, mask []bool, actO
 	if err := checkQuantize(w, p, g, mask); err != nil {
 		return nil, err
 	}
-	f := newFixed(p, actOrder)
+	f, err := newFixed(p, actOrder)
+	if err != nil {
+		return nil, err
+	}
 	out := NewMatrix(w.Rows, w.Cols)
-	err := eachRow(ctx, w.Rows, o, func() []float32 { return make([]float32, w.Cols) }, func(x []float32, r int) error {
+	err = eachRow(ctx, w.Rows, o, func() []float32 { return make([]float32, w.Cols) }, func(x []float32, r int) error {
 		p.start(w, r, x)
 		for t, c := range f.order {
 			v := float32(0)
@@ -120,9 +126,12 @@ func SparseGPTNM(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options
 	if err := checkShapes(w, p); err != nil {
 		return nil, err
 	}
-	f := newFixed(p, false)
+	f, err := newFixed(p, false)
+	if err != nil {
+		return nil, err
+	}
 	out := NewMatrix(w.Rows, w.Cols)
-	err := eachRow(ctx, w.Rows, o, func() []float32 { return make([]float32, w.Cols) }, func(x []float32, r int) error {
+	err = eachRow(ctx, w.Rows, o, func() []float32 { return make([]float32, w.Cols) }, func(x []float32, r int) error {
 		p.start(w, r, x)
 		gone := make([]bool, w.Cols)
 		for c := range w.Cols - w.Cols%m {
@@ -157,7 +166,10 @@ func SparseGPTUnstructured(ctx context.Context, w Matrix, p *Prepared, share flo
 	if err := checkShare(share); err != nil {
 		return nil, err
 	}
-	f := newFixed(p, false)
+	f, err := newFixed(p, false)
+	if err != nil {
+		return nil, err
+	}
 	out := NewMatrix(w.Rows, w.Cols)
 	for r := range w.Rows {
 		p.start(w, r, out.Row(r))
@@ -195,7 +207,7 @@ type fixed struct {
 	u     []float32 // d x d, u[t*d+c] = L[column c, step t], 0 for columns eliminated before
 }
 
-func newFixed(p *Prepared, byDiagonal bool) *fixed {
+func newFixed(p *Prepared, byDiagonal bool) (*fixed, error) {
 	d := p.D
 	f := &fixed{order: make([]int, d), u: make([]float32, d*d)}
 	for i := range f.order {
@@ -204,22 +216,16 @@ func newFixed(p *Prepared, byDiagonal bool) *fixed {
 	if byDiagonal {
 		sort.SliceStable(f.order, func(a, b int) bool { return p.H[f.order[a]*(d+1)] > p.H[f.order[b]*(d+1)] })
 	}
-	a := append([]float64(nil), p.Hinv...)
-	for t, c := range f.order {
-		row := a[c*d : (c+1)*d]
-		s := 1 / math.Sqrt(row[c])
-		for _, i := range f.order[t:] {
-			row[i] *= s
-			f.u[t*d+i] = float32(row[i])
-		}
-		for _, i := range f.order[t+1:] {
-			ai, x := a[i*d:(i+1)*d], row[i]
-			for _, j := range f.order[t+1:] {
-				ai[j] -= x * row[j]
-			}
+	a := gather(nil, p.Hinv, d, f.order, f.order)
+	if err := kernel.Cholesky64(a, d, runtime.GOMAXPROCS(0)); err != nil {
+		return nil, fmt.Errorf("inverse Hessian cannot be factorised: %w: raise the damping", err)
+	}
+	for s, c := range f.order {
+		for t, v := range a[s*d : s*d+s+1] {
+			f.u[t*d+c] = float32(v)
 		}
 	}
-	return f
+	return f, nil
 }
 
 // step moves x for giving the column of step t the value v.
@@ -227,9 +233,7 @@ func (f *fixed) step(x []float32, t int, v float32) {
 	d, c := len(f.order), f.order[t]
 	u := f.u[t*d : (t+1)*d]
 	e := (x[c] - v) / u[c]
-	for i, ui := range u {
-		x[i] -= e * ui
-	}
+	kernel.Axpy(-e, u, x)
 }
 
 // score is the cost of removing column c, times two, when order is the columns' own.

@@ -13,35 +13,59 @@ import (
 //
 // and two steps at once change it by both and e_i e_j H_ij more. Masked and dead columns stay at zero.
 type descent struct {
-	d    int
-	h    []float64 // d x d, shared: damped
-	h32  []float32 // the same in float32, shared
+	*quadric
 	spec GridSpec
 
 	n, m   int // N:M pattern within which columns may change places; m = 0: none
 	w      []float64
-	fixed  []bool // columns that stay at zero
-	dead   []bool
+	hw     []float64 // H w
+	fixed  []bool    // columns that stay at zero
 	scale  []float32
 	zero   []int16
 	lo, hi float32 // codes
 	group  []int32 // by column: place in scale and zero
 	code   []float32
-	g      []float32
+	g      []float64
 
-	up, down []float32 // loss of one step up and down, +Inf where the grid ends
-	dw, hv   []float64 // scratch
+	// For pairs, by column: the step, and the loss of one up and down with its sign turned, -Inf where the grid ends.
+	edge, up, down []float32
+	x, y           []float32 // scratch
+	hv, v          []float64 // scratch
 }
 
-func newDescent(p *Prepared, h []float64, h32 []float32, g *Grid) *descent {
+// quadric is what all descents of a layer share.
+type quadric struct {
+	d        int
+	h        []float64 // d x d: damped
+	h32      []float32 // the same in float32
+	farthest []float32 // by column: greatest |H_ij|, j != i
+	dead     []bool
+}
+
+func newQuadric(p *Prepared) *quadric {
 	d := p.D
+	s := &quadric{d: d, h: p.damped(), farthest: make([]float32, d), dead: p.Dead}
+	s.h32 = narrow(s.h)
+	for i := range d {
+		for j, v := range s.h32[i*d : (i+1)*d] {
+			if v = max(v, -v); j != i && v > s.farthest[i] {
+				s.farthest[i] = v
+			}
+		}
+	}
+	return s
+}
+
+func newDescent(q *quadric, g *Grid) *descent {
+	d := q.d
 	lo, hi := g.Spec.Range()
 	n := 1
 	if g.Spec.Granularity == PerGroup {
 		n = g.Groups
 	}
-	s := &descent{d: d, h: h, h32: h32, spec: g.Spec, dead: p.Dead, w: make([]float64, d), fixed: make([]bool, d), scale: make([]float32, n), zero: make([]int16, n), lo: float32(lo), hi: float32(hi),
-		group: make([]int32, d), code: make([]float32, d), g: make([]float32, d), up: make([]float32, d), down: make([]float32, d), dw: make([]float64, d), hv: make([]float64, d)}
+	f := func() []float32 { return make([]float32, d) }
+	s := &descent{quadric: q, spec: g.Spec, w: make([]float64, d), fixed: make([]bool, d), scale: make([]float32, n), zero: make([]int16, n), lo: float32(lo), hi: float32(hi),
+		group: make([]int32, d), code: f(), g: make([]float64, d), edge: f(), up: f(), down: f(), x: f(), y: f(), hv: make([]float64, d), v: make([]float64, d)}
 	for c := range s.group {
 		if g.Spec.Granularity == PerGroup {
 			s.group[c] = int32(c / g.Spec.Group)
@@ -50,8 +74,8 @@ func newDescent(p *Prepared, h []float64, h32 []float32, g *Grid) *descent {
 	return s
 }
 
-// start takes row r of w, its codes on grid g and its mask (nil = none).
-func (s *descent) start(p *Prepared, w Matrix, codes []int16, g *Grid, mask []bool, r int) {
+// start takes row r of w, its codes on grid g, its mask (nil = none), and the products H w and H q.
+func (s *descent) start(w Matrix, codes []int16, g *Grid, mask []bool, hw, hq []float64, r int) {
 	d := s.d
 	for k := range s.scale {
 		i := r*len(s.scale) + k
@@ -60,18 +84,16 @@ func (s *descent) start(p *Prepared, w Matrix, codes []int16, g *Grid, mask []bo
 		}
 		s.scale[k], s.zero[k] = g.Scale[i], g.Zero[i]
 	}
+	s.hw = hw[r*d : (r+1)*d]
 	for c := range d {
 		s.w[c] = float64(w.Data[r*d+c])
-		s.fixed[c] = p.Dead[c] || mask != nil && mask[r*d+c]
-		if p.Dead[c] {
-			s.w[c] = 0
-		}
+		s.fixed[c] = s.dead[c] || mask != nil && mask[r*d+c]
 		s.code[c] = float32(codes[r*d+c])
 		if s.fixed[c] {
 			s.code[c] = float32(s.zero[s.group[c]])
 		}
+		s.g[c] = hq[r*d+c] - s.hw[c]
 	}
-	s.refresh()
 }
 
 // value is the weight of column c.
@@ -80,54 +102,44 @@ func (s *descent) value(c int) float32 {
 	return s.scale[k] * (s.code[c] - float32(s.zero[k]))
 }
 
-// refresh computes g afresh and returns the loss, both from float64 sums. d^2 multiply-adds.
-func (s *descent) refresh() float64 {
-	for c := range s.dw {
-		s.dw[c] = float64(s.value(c)) - s.w[c]
-	}
-	clear(s.hv)
-	for c, v := range s.dw {
-		if v != 0 {
-			axpy(v, s.h[c*s.d:(c+1)*s.d], s.hv)
-		}
-	}
+// loss is 1/2 (q-w)^T g.
+func (s *descent) loss() float64 {
 	sum := 0.0
-	for c, v := range s.hv {
-		s.g[c] = float32(v)
-		sum += v * s.dw[c]
+	for c, g := range s.g {
+		sum += (float64(s.value(c)) - s.w[c]) * g
 	}
 	return max(sum/2, 0)
 }
 
-// rate sets up and down for column c.
-func (s *descent) rate(c int) {
-	e := s.scale[s.group[c]]
-	half := e * e * s.h32[c*s.d+c] / 2
-	s.up[c], s.down[c] = half+e*s.g[c], half-e*s.g[c]
-	if s.fixed[c] || s.code[c] >= s.hi {
-		s.up[c] = float32(inf)
+// refresh computes g for the codes and scales as they are. d^2 multiply-adds.
+func (s *descent) refresh() {
+	for c, x := range s.hw {
+		s.g[c] = -x
 	}
-	if s.fixed[c] || s.code[c] <= s.lo {
-		s.down[c] = float32(inf)
+	for c := range s.d {
+		if v := s.value(c); v != 0 {
+			axpy(float64(v), s.h[c*s.d:(c+1)*s.d], s.g)
+		}
 	}
 }
 
 // step moves the code of column c by n.
 func (s *descent) step(c int, n float32) {
+	before := s.value(c)
 	s.code[c] += n
-	kernel.Axpy(n*s.scale[s.group[c]], s.h32[c*s.d:(c+1)*s.d], s.g)
+	axpy(float64(s.value(c))-float64(before), s.h[c*s.d:(c+1)*s.d], s.g)
 }
 
 // singles sweeps over the columns, each to its best code given the others, until a sweep changes nothing.
 func (s *descent) singles() {
-	for range 50 {
+	for range mostSweeps {
 		changed := false
 		for c := range s.d {
-			hcc := s.h32[c*s.d+c]
+			hcc := s.h[c*s.d+c]
 			if s.fixed[c] || hcc <= 0 {
 				continue
 			}
-			n := float32(math.RoundToEven(float64(-s.g[c] / (hcc * s.scale[s.group[c]]))))
+			n := float32(math.RoundToEven(-s.g[c] / (hcc * float64(s.scale[s.group[c]]))))
 			n = min(max(s.code[c]+n, s.lo), s.hi) - s.code[c]
 			if n != 0 {
 				s.step(c, n)
@@ -140,110 +152,149 @@ func (s *descent) singles() {
 	}
 }
 
-// pairs sweeps once over the columns: each, up and down, with the step of another column that lowers the loss most together with it.
-// 2 d^2 operations and d for each pair taken. It returns how many were.
-func (s *descent) pairs() int {
-	for c := range s.d {
-		s.rate(c)
+// mostSweeps bounds the sweeps of one kind, of which a few do.
+const mostSweeps = 50
+
+// rate sets edge, up and down for column c.
+func (s *descent) rate(c int) {
+	e := s.scale[s.group[c]]
+	half, slope := float64(e)*float64(e)*s.h[c*s.d+c]/2, float64(e)*s.g[c]
+	s.edge[c], s.up[c], s.down[c] = e, float32(-half-slope), float32(-half+slope)
+	if s.fixed[c] || s.code[c] >= s.hi {
+		s.up[c] = float32(-inf)
 	}
-	taken := 0
-	for i := range s.d {
-		if s.fixed[i] {
-			continue
-		}
-		j, ni, nj, fall := s.partner(i)
-		if j < 0 || !(fall > 1e-7*float32(math.Abs(float64(s.up[i]))+math.Abs(float64(s.down[i])))) {
-			continue
-		}
-		s.step(i, ni)
-		s.step(j, nj)
-		for c := range s.d {
-			s.rate(c)
-		}
-		taken++
+	if s.fixed[c] || s.code[c] <= s.lo {
+		s.down[c] = float32(-inf)
 	}
-	return taken
 }
 
-// partner is the best pair of steps that has one of column i.
-func (s *descent) partner(i int) (j int, ni, nj, fall float32) {
-	row := s.h32[i*s.d : (i+1)*s.d]
-	ei := s.scale[s.group[i]]
-	up, down := s.up[:len(row)], s.down[:len(row)]
-	bestUp, bestDown := float32(inf), float32(inf)
-	ju, jd := -1, -1
-	for c, h := range row {
-		if c == i {
+// pairs sweeps once over the columns: each, up and down, with the step of another column that lowers the loss most together with it. About 8 d^2
+// operations in vectors, less those of columns whose own step costs more than any other could win, and d for each pair taken.
+func (s *descent) pairs() {
+	largest := float32(0)
+	for c := range s.d {
+		s.rate(c)
+		largest = max(largest, s.edge[c])
+	}
+	for i := range s.d {
+		if s.fixed[i] || max(s.up[i], s.down[i])+s.edge[i]*largest*s.farthest[i] <= 0 {
 			continue
 		}
-		x := ei * s.scale[s.group[c]] * h
-		if v := min(up[c]+x, down[c]-x); v < bestUp {
-			bestUp, ju = v, c
+		if ni, j, nj := s.partner(i); j >= 0 {
+			s.step(i, ni)
+			s.step(j, nj)
+			for c := range s.d {
+				s.rate(c)
+			}
 		}
-		if v := min(up[c]-x, down[c]+x); v < bestDown {
-			bestDown, jd = v, c
+	}
+}
+
+// partner is the step of column j that lowers the loss most together with step ni of column i; j is -1 if none does.
+func (s *descent) partner(i int) (ni float32, j int, nj float32) {
+	row := s.h32[i*s.d : (i+1)*s.d]
+	if len(s.scale) == 1 {
+		kernel.Affine(s.x, row, s.edge[i]*s.edge[i], 0)
+	} else {
+		kernel.Mul(s.x, row, s.edge)
+		kernel.Scale(s.edge[i], s.x)
+	}
+	ui, di := s.up[i], s.down[i]
+	s.up[i], s.down[i] = float32(-inf), float32(-inf)
+	best := float32(0)
+	for _, c := range []struct {
+		ni, own, nj float32
+		other       []float32
+		join        func(dst, x, y []float32)
+	}{{1, ui, 1, s.up, kernel.Sub}, {1, ui, -1, s.down, kernel.Add}, {-1, di, 1, s.up, kernel.Add}, {-1, di, -1, s.down, kernel.Sub}} {
+		c.join(s.y, c.other, s.x)
+		v := kernel.Max(s.y)
+		// What float32 cannot tell from nothing is not taken.
+		if fall := v + c.own; fall > best && fall > 1e-6*max(v, -v) {
+			best, ni, nj = fall, c.ni, c.nj
+			j = index(s.y, v)
 		}
 	}
-	j, ni = ju, 1
-	fall = -(bestUp + up[i])
-	if f := -(bestDown + down[i]); f > fall {
-		j, ni, fall = jd, -1, f
+	s.up[i], s.down[i] = ui, di
+	if best == 0 {
+		return 0, -1, 0
 	}
-	if j < 0 || !(fall > 0) {
-		return -1, 0, 0, 0
+	return ni, j, nj
+}
+
+// index is the first place of v in x.
+func index(x []float32, v float32) int {
+	for i, y := range x {
+		if y == v {
+			return i
+		}
 	}
-	x := ni * ei * s.scale[s.group[j]] * row[j]
-	nj = 1
-	if down[j]-x < up[j]+x {
-		nj = -1
-	}
-	return j, ni, nj, fall
+	return -1
 }
 
 // refit sets the scales to the least squares for the codes: with v_k the part code-zero of group k, A s = b for A_kl = v_k^T H v_l,
-// b_k = v_k^T H w. Scales that would not be positive, or a singular A, leave all as they are. d^2 multiply-adds.
+// b_k = v_k^T H w. Scales that would not be positive, or a singular A, leave all as they are, and false is returned. With one scale H v is
+// (g + H w)/scale and costs d; with more, d^2 multiply-adds.
 func (s *descent) refit() bool {
 	n := len(s.scale)
+	if n == 1 {
+		return s.refitOne()
+	}
 	a, b := make([]float64, n*n), make([]float64, n)
-	v := s.dw
-	for k := range n {
-		for c := range v {
-			v[c] = 0
-			if int(s.group[c]) == k {
-				v[c] = float64(s.code[c] - float32(s.zero[k]))
-			}
-		}
-		clear(s.hv)
-		for c, x := range v {
-			if x != 0 {
-				axpy(x, s.h[c*s.d:(c+1)*s.d], s.hv)
-			}
-		}
-		b[k] = dot(s.hv, s.w)
-		for c, x := range s.hv {
-			l := s.group[c]
-			a[k*n+int(l)] += x * float64(s.code[c]-float32(s.zero[l]))
-		}
+	for c := range s.v {
+		s.v[c] = float64(s.code[c] - float32(s.zero[s.group[c]]))
 	}
 	for k := range n {
+		clear(s.hv)
+		for c, x := range s.v {
+			if int(s.group[c]) == k && x != 0 {
+				axpy(x, s.h[c*s.d:(c+1)*s.d], s.hv)
+				b[k] += x * s.hw[c]
+			}
+		}
+		for c, x := range s.hv {
+			a[k*n+int(s.group[c])] += x * s.v[c]
+		}
 		if a[k*n+k] == 0 { // a group of zeros only: any scale does
-			a[k*n+k] = 1
-			b[k] = float64(s.scale[k])
+			a[k*n+k], b[k] = 1, float64(s.scale[k])
 		}
 	}
 	if !solveDefinite(a, b, n) {
 		return false
 	}
 	for _, x := range b {
-		if !(x > leastRange) || x > math.MaxFloat32 {
+		if !usable(x) {
 			return false
 		}
 	}
 	for k, x := range b {
 		s.scale[k] = float32(x)
 	}
+	s.refresh()
 	return true
 }
+
+func (s *descent) refitOne() bool {
+	old := float64(s.scale[0])
+	a, b := 0.0, 0.0
+	for c, x := range s.code {
+		v := float64(x - float32(s.zero[0]))
+		a += v * (s.g[c] + s.hw[c]) / old
+		b += v * s.hw[c]
+	}
+	if !(a > 0) || !usable(b/a) {
+		return false
+	}
+	s.scale[0] = float32(b / a)
+	ratio := float64(s.scale[0]) / old
+	for c, hw := range s.hw {
+		s.g[c] = (s.g[c]+hw)*ratio - hw
+	}
+	return true
+}
+
+// usable tells whether x will do as a scale.
+func usable(x float64) bool { return x > leastRange && x < math.MaxFloat32 }
 
 // saved is what a descent can return to.
 type saved struct {
@@ -272,23 +323,22 @@ func (s *descent) load(from *saved) {
 // leastGain is the share of the loss that a round of descent must win to be followed by another.
 const leastGain = 1e-4
 
-// run alternates sweeps over single codes and pairs with refits of the scales (unless they are shared with other rows) until a round wins
-// less than leastGain, keeps the best state met, and returns its loss.
-func (s *descent) run(rounds int) float64 {
+// run alternates sweeps over single codes, exchanges and pairs with refits of the scales (unless they are shared with other rows) until a
+// round wins less than leastGain, and keeps the best state met.
+func (s *descent) run(rounds int) {
 	var best saved
-	s.save(&best, s.refresh())
+	s.save(&best, s.loss())
 	for range rounds {
 		before := best.loss
 		s.singles()
 		s.exchanges()
 		s.pairs()
 		s.singles()
-		l := s.refresh()
-		if l < best.loss {
+		if l := s.loss(); l < best.loss {
 			s.save(&best, l)
 		}
 		if s.spec.Granularity != PerTensor && s.refit() {
-			if l = s.refresh(); l < best.loss {
+			if l := s.loss(); l < best.loss {
 				s.save(&best, l)
 			}
 		}
@@ -297,6 +347,4 @@ func (s *descent) run(rounds int) float64 {
 		}
 	}
 	s.load(&best)
-	s.refresh()
-	return best.loss
 }

@@ -40,7 +40,10 @@ func quantizeOn(ctx context.Context, w, like Matrix, p *Prepared, spec GridSpec,
 
 // searchGrid improves the scales and zero points of g by the loss of a fast quantizer.
 func searchGrid(ctx context.Context, w Matrix, p *Prepared, g *Grid, mask []bool, o Options) error {
-	f := newFixed(p, true)
+	f, err := newFixed(p, true)
+	if err != nil {
+		return err
+	}
 	u := f.permuted()
 	return eachRow(ctx, w.Rows, o, func() *gridSearch { return newGridSearch(p, f.order, u, g) }, func(s *gridSearch, r int) error {
 		s.row(w, mask, r)

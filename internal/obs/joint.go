@@ -51,24 +51,24 @@ func (s *descent) exchanges() {
 //	loss changes by  e g_q + e^2 H_qq/2 + f (g_r + e H_qr) + f^2 H_rr/2
 func (s *descent) bestExchange(lo int) (q, r int, code float32) {
 	q = -1
-	least := float32(0)
+	least := 0.0
 	for a := lo; a < lo+s.m; a++ {
 		if s.fixed[a] {
 			continue
 		}
-		row := s.h32[a*s.d : (a+1)*s.d]
-		e := -s.value(a)
+		row := s.h[a*s.d : (a+1)*s.d]
+		e := -float64(s.value(a))
 		lost := e*s.g[a] + e*e*row[a]/2
 		for b := lo; b < lo+s.m; b++ {
-			hbb := s.h32[b*s.d+b]
+			hbb := s.h[b*s.d+b]
 			if !s.fixed[b] || s.dead[b] || !(hbb > 0) {
 				continue
 			}
 			gb := s.g[b] + e*row[b]
 			k := s.group[b]
-			c := float32(math.RoundToEven(float64(-gb/(hbb*s.scale[k])))) + float32(s.zero[k])
+			c := float32(math.RoundToEven(-gb/(hbb*float64(s.scale[k])))) + float32(s.zero[k])
 			c = min(max(c, s.lo), s.hi)
-			f := s.scale[k] * (c - float32(s.zero[k]))
+			f := float64(s.scale[k] * (c - float32(s.zero[k])))
 			won := f*gb + f*f*hbb/2
 			if v := lost + won; v < least && v < -1e-6*(lost-won) {
 				q, r, code, least = a, b, c, v

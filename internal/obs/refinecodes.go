@@ -3,6 +3,8 @@ package obs
 import (
 	"context"
 	"fmt"
+
+	"github.com/obc-onnx/obc/internal/kernel"
 )
 
 // mostRounds bounds the rounds of a row's descent.
@@ -20,20 +22,33 @@ func refineCodes(ctx context.Context, w Matrix, res *Result, p *Prepared, mask [
 	if err := checkCodes(w, res, p, mask); err != nil {
 		return nil, err
 	}
-	h := p.damped()
-	h32 := narrow(h)
-	out := copyCodes(w, res, p)
-	err := eachRow(ctx, w.Rows, o, func() *descent { return newDescent(p, h, h32, out.Grid) }, func(s *descent, r int) error {
+	q := newQuadric(p)
+	before := res.copyCodes(mask, p)
+	out := before.copyCodes(nil, p)
+	clean := p.clean(w)
+	hw, hq := q.times(clean, o), q.times(out.W, o)
+	err := eachRow(ctx, w.Rows, o, func() *descent { return newDescent(q, out.Grid) }, func(s *descent, r int) error {
 		s.n, s.m = n, m
-		s.start(p, w, out.Codes, out.Grid, mask, r)
+		s.start(clean, out.Codes, out.Grid, mask, hw, hq, r)
 		s.run(mostRounds)
-		s.keep(w, out, p, r)
+		s.store(out, r)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	return out.keepBetter(w, before, p), nil
+}
+
+// times is X H, X rows x d.
+func (q *quadric) times(x Matrix, o Options) []float64 {
+	out := make([]float64, len(x.Data))
+	wide := make([]float64, len(x.Data))
+	for i, v := range x.Data {
+		wide[i] = float64(v)
+	}
+	kernel.Dgemm(false, false, x.Rows, q.d, q.d, 1, wide, q.d, q.h, q.d, 0, out, q.d, o.threads())
+	return out
 }
 
 func checkCodes(w Matrix, res *Result, p *Prepared, mask []bool) error {
@@ -46,33 +61,49 @@ func checkCodes(w Matrix, res *Result, p *Prepared, mask []bool) error {
 	return checkGrid(w, res.Grid, mask)
 }
 
-// copyCodes is a copy of res to change, with its losses against w.
-func copyCodes(w Matrix, res *Result, p *Prepared) *Result {
-	g := *res.Grid
+// copyCodes is a copy of r to change, zero where mask is true and in dead columns.
+func (r *Result) copyCodes(mask []bool, p *Prepared) *Result {
+	g := *r.Grid
 	g.Scale, g.Zero = append([]float32(nil), g.Scale...), append([]int16(nil), g.Zero...)
-	return &Result{W: res.W.Clone(), Loss: Loss(w, res.W, p.H), LeftDense: res.LeftDense, Codes: append([]int16(nil), res.Codes...), Grid: &g}
+	out := &Result{W: r.W.Clone(), LeftDense: r.LeftDense, Codes: append([]int16(nil), r.Codes...), Grid: &g}
+	for i := range out.W.Data {
+		if row, c := i/p.D, i%p.D; p.Dead[c] || mask != nil && mask[i] {
+			out.W.Data[i], out.Codes[i] = 0, g.Zero[g.Index(row, c)]
+		}
+	}
+	return out
 }
 
-// keep gives row r of out the state of s if that lowers its undamped loss.
-func (s *descent) keep(w Matrix, out *Result, p *Prepared, r int) {
-	d := s.d
-	x := NewMatrix(1, d)
-	for c := range d {
-		x.Data[c] = s.value(c)
-	}
-	l := Loss(Matrix{1, d, w.Row(r)}, x, p.H)[0]
-	if !(l < out.Loss[r]) {
-		return
-	}
-	out.Loss[r] = l
-	copy(out.W.Row(r), x.Data)
+// store gives row r of out the state of s.
+func (s *descent) store(out *Result, r int) {
 	for c, v := range s.code {
-		out.Codes[r*d+c] = int16(v)
+		out.Codes[r*s.d+c] = int16(v)
+		out.W.Data[r*s.d+c] = s.value(c)
 	}
 	if s.spec.Granularity != PerTensor {
 		copy(out.Grid.Scale[r*len(s.scale):], s.scale)
 		copy(out.Grid.Zero[r*len(s.zero):], s.zero)
 	}
+}
+
+// keepBetter sets the losses of r, and gives rows whose loss did not fall below that of before the state that they had.
+func (r *Result) keepBetter(w Matrix, before *Result, p *Prepared) *Result {
+	old := Loss(w, before.W, p.H)
+	r.Loss = Loss(w, r.W, p.H)
+	n := r.Grid.Groups
+	for i := range old {
+		if r.Loss[i] < old[i] {
+			continue
+		}
+		r.Loss[i] = old[i]
+		copy(r.W.Row(i), before.W.Row(i))
+		copy(r.Codes[i*w.Cols:(i+1)*w.Cols], before.Codes[i*w.Cols:])
+		if r.Grid.Spec.Granularity != PerTensor {
+			copy(r.Grid.Scale[i*n:(i+1)*n], before.Grid.Scale[i*n:])
+			copy(r.Grid.Zero[i*n:(i+1)*n], before.Grid.Zero[i*n:])
+		}
+	}
+	return r
 }
 
 // narrow is x in float32.
