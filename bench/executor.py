@@ -6,7 +6,8 @@
     python bench/executor.py --obc ./obc --models minilm --batches 1 --threads 2 --count 30
 
 For each model, batch size and number of threads both programs load the model once and then take turns, one run each, so
-that a change in the machine's load meets both. The time is the fastest run, or the median with --median. Memory is the
+that a change in the machine's load meets both. The time is the fastest run, or the median with --median; --cpu compares the
+CPU time of one thread instead, which other programs on the machine disturb less. Memory is the
 process's largest resident set; the interpreter that ONNX Runtime lives in is measured before the model is loaded and
 taken off. Output is a Markdown table. Needs Python with onnxruntime and numpy; Linux for the memory.
 """
@@ -47,9 +48,9 @@ def rival(model, data, batch, threads):
     s.run(None, feeds)
     print(base, flush=True)
     for _ in sys.stdin:
-        start = time.perf_counter_ns()
+        start, cpu = time.perf_counter_ns(), time.process_time_ns()
         s.run(None, feeds)
-        print(time.perf_counter_ns() - start, flush=True)
+        print(time.perf_counter_ns() - start, time.process_time_ns() - cpu, flush=True)
 
 
 def inputs(name, shared, folder, batch):
@@ -94,8 +95,8 @@ def compare(o, name, batch, threads, folder):
     model = os.path.join(o.shared, "zoo", MODELS[name][0])
     data = inputs(name, o.shared, folder, batch)
     ours = Program([o.obc, "bench", "model", model, "--input", data, "--batch", str(batch), "--threads", str(threads),
-                    "--count", "1000000", "--step", "--quiet"], lambda s: int(s.split()[2]))
-    theirs = Program([sys.executable, __file__, "--rival", model, data, str(batch), str(threads)], int, True)
+                    "--count", "1000000", "--step", "--quiet"], lambda s: int(s.split()[4 if o.cpu else 2]))
+    theirs = Program([sys.executable, __file__, "--rival", model, data, str(batch), str(threads)], lambda s: int(s.split()[1 if o.cpu else 0]), True)
     for _ in range(o.count):
         for p in (ours, theirs):
             p.turn()
@@ -120,7 +121,10 @@ def main():
     p.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     p.add_argument("--count", type=int, default=20, help="runs of each")
     p.add_argument("--median", action="store_true", help="compare medians in place of the fastest runs")
+    p.add_argument("--cpu", action="store_true", help="CPU time on one thread in place of time")
     o = p.parse_args()
+    if o.cpu:
+        o.threads = [1]
     print("| model | batch | threads | obc ms | ONNX Runtime ms | speed | obc MB | ONNX Runtime MB | memory |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     with tempfile.TemporaryDirectory() as folder:

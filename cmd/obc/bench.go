@@ -96,23 +96,24 @@ func (a *app) timeModel(c *cobra.Command, b modelBench, count int) error {
 		Batch       int    `json:"batch"`
 		Threads     int    `json:"threads"`
 		Nanoseconds int64  `json:"ns"`
+		CPU         int64  `json:"cpu_ns"` // of all threads; 0: not known
 	}
 	var runs []run
 	for i := -1; i < count; i++ { // -1: not timed
 		if i >= 0 && b.turns != nil && !b.turns.Scan() {
 			break
 		}
-		start := time.Now()
+		start, cpu := time.Now(), cpuTime()
 		if _, err := b.e.Run(c.Context(), b.feeds, nil); err != nil {
 			return err
 		}
 		if i < 0 {
 			continue
 		}
-		r := run{b.name, b.samples, a.threads, time.Since(start).Nanoseconds()}
+		r := run{b.name, b.samples, a.threads, time.Since(start).Nanoseconds(), (cpuTime() - cpu).Nanoseconds()}
 		runs = append(runs, r)
 		if !a.json {
-			fmt.Fprintf(a.out, "BenchmarkModel/%s/batch=%d/threads=%d\t1\t%d ns/op\t%d peak-B\n", r.Model, r.Batch, r.Threads, r.Nanoseconds, b.e.Peak())
+			fmt.Fprintf(a.out, "BenchmarkModel/%s/batch=%d/threads=%d\t1\t%d ns/op\t%d cpu-ns/op\t%d peak-B\n", r.Model, r.Batch, r.Threads, r.Nanoseconds, r.CPU, b.e.Peak())
 		}
 	}
 	if a.json {

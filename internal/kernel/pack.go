@@ -61,26 +61,15 @@ func packPanels[T Float](dst []T, w int, src []T, ld int, trans bool, p, kb, j, 
 
 // packRows copies kb rows of cols elements to rows of w, zero filled.
 func packRows[T Float](dst []T, w int, src []T, ld, kb, cols int) {
-	switch {
-	case w == 16 && cols == 16:
-		for i := range kb {
-			*(*[16]T)(dst[i*16:]) = *(*[16]T)(src[i*ld:])
-		}
-		return
-	case w == 8 && cols == 8:
-		for i := range kb {
-			*(*[8]T)(dst[i*8:]) = *(*[8]T)(src[i*ld:])
-		}
-		return
-	case w == 6 && cols == 6:
-		for i := range kb {
-			*(*[6]T)(dst[i*6:]) = *(*[6]T)(src[i*ld:])
-		}
+	if cols < w {
+		clear(dst[:w*kb])
+	}
+	if d, ok := any(dst).([]float32); ok {
+		active.copyRows(d, w, any(src).([]float32), ld, kb, cols)
 		return
 	}
 	for i := range kb {
-		d := dst[i*w : i*w+w]
-		clear(d[copy(d, src[i*ld:i*ld+cols]):])
+		copy(dst[i*w:i*w+cols], src[i*ld:i*ld+cols])
 	}
 }
 

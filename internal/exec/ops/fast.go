@@ -46,3 +46,22 @@ var (
 func withVector(f32 func(dst, x []float32), f64 func(float64) float64) exec.Kernel {
 	return by(0, typed{onnxio.Float32: mapRuns(4, f32), onnxio.Float64: mapKernel(16, f64)})
 }
+
+// sumRuns adds runs of consecutive float32 up by the vector kernel, in blocks whose sums go into float64; other layouts go to slow.
+func sumRuns(done func(sum float64, n int) float64, slow func(c *exec.Call, r reduced, y *tensor)) func(c *exec.Call, r reduced, y *tensor) {
+	const block = 512
+	return func(c *exec.Call, r reduced, y *tensor) {
+		if rows, n := r.gone.rows(); rows != 1 || n < 8 || r.gone.inner(0) != 1 {
+			slow(c, r, y)
+			return
+		}
+		x, d := data[float32](c.In[0]), data[float32](y)
+		r.run(c, func(out, base int) {
+			sum := 0.0
+			for i := 0; i < r.count; i += block {
+				sum += float64(kernel.Sum(x[base+i : base+min(i+block, r.count)]))
+			}
+			d[out] = float32(done(sum, r.count))
+		})
+	}
+}

@@ -333,8 +333,12 @@ func init() {
 	for t, f := range (reducers{onnxio.Int32: sumOf[int32](), onnxio.Int64: sumOf[int64](), onnxio.Uint32: sumOf[uint32](), onnxio.Uint64: sumOf[uint64]()}) {
 		sums[t] = f
 	}
+	mean := func(a float64, n int) float64 { return a / float64(n) }
+	means := viaDoubles(plus, mean)
+	sums[onnxio.Float32] = sumRuns(id, sums[onnxio.Float32])
+	means[onnxio.Float32] = sumRuns(mean, means[onnxio.Float32])
 	reg("ReduceSum", sums)
-	reg("ReduceMean", viaDoubles(plus, func(a float64, n int) float64 { return a / float64(n) }))
+	reg("ReduceMean", means)
 	reg("ReduceSumSquare", viaDoubles(square, id))
 	reg("ReduceL2", viaDoubles(square, func(a float64, _ int) float64 { return math.Sqrt(a) }))
 	reg("ReduceL1", viaDoubles(func(a, x float64) float64 { return a + math.Abs(x) }, id))
