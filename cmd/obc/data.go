@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -95,6 +96,7 @@ func loadModel(path string) (*onnxio.Model, *graph.Graph, error) {
 	if err != nil {
 		return nil, nil, input(err)
 	}
+	runtime.GC() // what was read is decoded: its memory serves what comes
 	return m, g, nil
 }
 

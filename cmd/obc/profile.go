@@ -23,7 +23,8 @@ type profileRow struct {
 	Name         string  `json:"name"`
 	Op           string  `json:"op"`
 	Count        int     `json:"count"`
-	Milliseconds float64 `json:"ms"` // all runs together
+	Milliseconds float64 `json:"ms"`         // all runs together
+	Fastest      float64 `json:"fastest_ms"` // of one call
 	Share        float64 `json:"share"`
 }
 
@@ -45,8 +46,12 @@ func (p *profile) add(nodes []*graph.Node, d time.Duration) {
 			r = &profileRow{Name: key, Op: op}
 			m[key] = r
 		}
+		ms := d.Seconds() * 1e3
+		if r.Count == 0 || ms < r.Fastest {
+			r.Fastest = ms
+		}
 		r.Count++
-		r.Milliseconds += d.Seconds() * 1e3
+		r.Milliseconds += ms
 	}
 	p.total += d
 }
@@ -81,9 +86,9 @@ func (a *app) printProfile(p *profile, peak int64) error {
 	return a.print(result, func(w io.Writer, width int) error {
 		fmt.Fprintf(w, "time in nodes     %.3f ms\npeak activations  %.2f MB\n\n", result.Milliseconds, float64(peak)/1e6)
 		number := func(r profileRow) []string {
-			return []string{fmt.Sprint(r.Count), fmt.Sprintf("%.3f", r.Milliseconds), fmt.Sprintf("%.1f%%", 100*r.Share)}
+			return []string{fmt.Sprint(r.Count), fmt.Sprintf("%.3f", r.Milliseconds), fmt.Sprintf("%.3f", r.Fastest), fmt.Sprintf("%.1f%%", 100*r.Share)}
 		}
-		ops := report.Table{Left: 1, Header: []string{"operator", "calls", "ms", "share"}}
+		ops := report.Table{Left: 1, Header: []string{"operator", "calls", "ms", "fastest", "share"}}
 		for _, r := range result.Ops {
 			ops.Rows = append(ops.Rows, append([]string{r.Name}, number(r)...))
 		}
@@ -91,7 +96,7 @@ func (a *app) printProfile(p *profile, peak int64) error {
 			return err
 		}
 		fmt.Fprintln(w)
-		nodes := report.Table{Left: 2, Header: []string{"node", "operator", "calls", "ms", "share"}}
+		nodes := report.Table{Left: 2, Header: []string{"node", "operator", "calls", "ms", "fastest", "share"}}
 		for _, r := range result.Nodes[:min(profileNodes, len(result.Nodes))] {
 			nodes.Rows = append(nodes.Rows, append([]string{r.Name, r.Op}, number(r)...))
 		}
