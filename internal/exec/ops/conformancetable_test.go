@@ -251,8 +251,6 @@ func (op opVersion) status(s *score, deprecated bool) string {
 		known = true
 	}
 	switch {
-	case op.domain == "ai.onnx.preview.training":
-		return "not an inference operator"
 	case !known && deprecated:
 		return "deprecated, missing"
 	case !known:

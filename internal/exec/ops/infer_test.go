@@ -22,14 +22,10 @@ func TestInferredShapes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	failing := expectedFailures(t)
 	n := 0
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
 		name := fields[0]
-		if strings.HasPrefix(failing[name], "operator missing") || strings.HasPrefix(failing[name], "training only") {
-			continue
-		}
 		g, err := strippedGraph(filepath.Join(root, name, "model.onnx"))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
