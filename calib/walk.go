@@ -97,23 +97,70 @@ type Visit struct {
 // To runs every batch from where it waits up to stop, a node of the main graph that is not run; nil for the end. hooks, if not nil,
 // gives the hooks of a batch. Then before, if not nil, is shown the batch as it begins, and after as it waits at stop.
 func (w *Walker) To(ctx context.Context, stop *graph.Node, hooks func(v *Visit) *exec.Hooks, before, after func(v *Visit) error) error {
-	if w.ended {
-		return fmt.Errorf("the walk has ended")
-	}
-	next, err := w.newFile()
+	p, err := w.begin(stop)
 	if err != nil {
 		return err
 	}
-	held := int64(0)
-	at := int64(0)
 	for b := range w.wait {
-		if err := w.batch(ctx, b, stop, hooks, before, after, next, &at, &held); err != nil {
-			discard(next)
+		if err := p.batch(ctx, b, hooks, before, after); err != nil {
+			discard(p.next)
 			return err
 		}
 	}
+	return p.end()
+}
+
+// Together runs two walks over the same data side by side, each up to its own stop, and shows fn every batch as both wait.
+func Together(ctx context.Context, a, b *Walker, stopA, stopB *graph.Node, hooksA, hooksB func(v *Visit) *exec.Hooks, fn func(a, b *Visit) error) error {
+	pa, err := a.begin(stopA)
+	if err != nil {
+		return err
+	}
+	pb, err := b.begin(stopB)
+	if err != nil {
+		discard(pa.next)
+		return err
+	}
+	for i := range a.wait {
+		var va *Visit
+		err := pa.batch(ctx, i, hooksA, nil, func(v *Visit) error { va = v; return nil })
+		if err == nil {
+			err = pb.batch(ctx, i, hooksB, nil, func(v *Visit) error { return fn(va, v) })
+		}
+		if err != nil {
+			discard(pa.next)
+			discard(pb.next)
+			return err
+		}
+	}
+	if err := pa.end(); err != nil {
+		discard(pb.next)
+		return err
+	}
+	return pb.end()
+}
+
+// piece is a walk's way to its next stop.
+type piece struct {
+	w    *Walker
+	stop *graph.Node
+	next *os.File // where batches wait next
+	at   int64    // the end of next
+	held int64    // bytes of batches that wait in memory
+}
+
+func (w *Walker) begin(stop *graph.Node) (*piece, error) {
+	if w.ended {
+		return nil, fmt.Errorf("the walk has ended")
+	}
+	next, err := w.newFile()
+	return &piece{w: w, stop: stop, next: next}, err
+}
+
+func (p *piece) end() error {
+	w := p.w
 	old := w.file
-	w.file, w.at, w.begun, w.ended = next, stop, true, stop == nil
+	w.file, w.at, w.begun, w.ended = p.next, p.stop, true, p.stop == nil
 	return discard(old)
 }
 
@@ -126,10 +173,12 @@ func (w *Walker) newFile() (*os.File, error) {
 	return f, nil
 }
 
-func (w *Walker) batch(ctx context.Context, b int, stop *graph.Node, hooks func(v *Visit) *exec.Hooks, before, after func(v *Visit) error, next *os.File, at, held *int64) error {
+// batch runs one batch to the stop.
+func (p *piece) batch(ctx context.Context, b int, hooks func(v *Visit) *exec.Hooks, before, after func(v *Visit) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	w, stop := p.w, p.stop
 	v := &Visit{Batch: b}
 	first := !w.begun
 	var err error
@@ -170,7 +219,7 @@ func (w *Walker) batch(ctx context.Context, b int, stop *graph.Node, hooks func(
 		}
 	}
 	if stop != nil {
-		w.wait[b], err = w.store(v.Live, mask, next, at, held)
+		w.wait[b], err = p.store(v.Live, mask)
 	}
 	if w.run.o.Progress != nil {
 		w.run.o.Progress(b+1, len(w.wait))
@@ -178,8 +227,8 @@ func (w *Walker) batch(ctx context.Context, b int, stop *graph.Node, hooks func(
 	return err
 }
 
-// store keeps the values of a batch, in memory or in f from at on.
-func (w *Walker) store(live map[string]*onnxio.Tensor, mask *onnxio.Tensor, f *os.File, at, held *int64) (waiting, error) {
+// store keeps the values of a batch, in memory or in the file.
+func (p *piece) store(live map[string]*onnxio.Tensor, mask *onnxio.Tensor) (waiting, error) {
 	b := waiting{live: map[string]*onnxio.Tensor{}, mask: mask}
 	names := make([]string, 0, len(live))
 	for name := range live {
@@ -190,16 +239,16 @@ func (w *Walker) store(live map[string]*onnxio.Tensor, mask *onnxio.Tensor, f *o
 		t := live[name]
 		data := t.Float32s()
 		size := int64(len(data)) * 4
-		if *held+size <= w.keep || size == 0 {
+		if p.held+size <= p.w.keep || size == 0 {
 			b.live[name] = t
-			*held += size
+			p.held += size
 			continue
 		}
-		if _, err := f.WriteAt(bytesOf(data), *at); err != nil {
+		if _, err := p.next.WriteAt(bytesOf(data), p.at); err != nil {
 			return b, fmt.Errorf("no room for waiting activations: %w", err)
 		}
-		b.spill = append(b.spill, spilled{name, slices.Clone(t.Shape), *at})
-		*at += size
+		b.spill = append(b.spill, spilled{name, slices.Clone(t.Shape), p.at})
+		p.at += size
 	}
 	return b, nil
 }

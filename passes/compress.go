@@ -65,12 +65,19 @@ func pipeline(r *Recipe) []Pass {
 	if r.quantizesActivations() {
 		list = append(list, quantizeActivations{})
 	}
-	list = append(list, solve{}, placeWeights{})
+	if r.Mode == "sequential" {
+		list = append(list, solveInSequence{})
+	} else {
+		list = append(list, solve{})
+	}
+	list = append(list, placeWeights{})
 	switch r.Correction {
 	case "auto", "statistics":
 		list = append(list, correct{scale: true})
 	case "bias":
 		list = append(list, correct{})
+	case "batchnorm":
+		list = append(list, renormalize{})
 	}
 	return append(list, write{}, annotate{}, count{})
 }

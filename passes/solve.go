@@ -16,20 +16,27 @@ type solve struct{}
 func (solve) Name() string { return "solve" }
 
 func (solve) Apply(ctx context.Context, s *State) (PassReport, error) {
+	return s.solveIndependently(ctx, s.active())
+}
+
+// solveIndependently solves the given layers on the inputs that they have in the graph as it is.
+func (s *State) solveIndependently(ctx context.Context, list []*LayerState) (PassReport, error) {
 	r := PassReport{}
 	byLayer := map[*graph.Layer]*LayerState{}
 	var layers []*graph.Layer
-	for _, l := range s.active() {
+	for _, l := range list {
 		byLayer[l.Layer] = l
 		layers = append(layers, l.Layer)
 	}
-	done := 0
+	if len(layers) == 0 {
+		return r, nil
+	}
 	o := s.capture("calibrate")
 	o.Outputs = s.Recipe.Correction != "none" && s.Recipe.Correction != "batchnorm"
 	err := calib.CaptureEach(ctx, s.Graph, layers, s.Data, o, func(l *graph.Layer, st *calib.Stats) error {
 		ls := byLayer[l]
 		ls.Moments = st.Output
-		s.progress("solve", ls.Name, done, len(layers))
+		s.progress("solve", ls.Name, r.Changes, len(layers))
 		w, err := l.Matrix()
 		if err != nil {
 			return err
@@ -39,15 +46,13 @@ func (solve) Apply(ctx context.Context, s *State) (PassReport, error) {
 			return err
 		}
 		r.Notes = append(r.Notes, notes...)
-		done++
+		r.Changes++
 		return nil
 	})
-	if err != nil {
-		return r, err
+	if err == nil {
+		s.progress("solve", "", r.Changes, len(layers))
 	}
-	s.progress("solve", "", done, len(layers))
-	r.Changes = done
-	return r, nil
+	return r, err
 }
 
 // solveLayer compresses one layer whose dense weight is w, given the Hessians of its groups, and fills its report.

@@ -1,0 +1,115 @@
+package passes
+
+import (
+	"math"
+	"testing"
+
+	"github.com/obc-onnx/obc/calib"
+	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/testmodel"
+	"github.com/obc-onnx/obc/onnxio"
+)
+
+// outputError is the mean squared error of the model's outputs over their mean square.
+func outputError(t *testing.T, dense, other *onnxio.Model, data calib.Dataset) float64 {
+	t.Helper()
+	a, b := outputsOf(t, dense, data), outputsOf(t, other, data)
+	err, power := 0.0, 0.0
+	for i := range a {
+		err += (a[i] - b[i]) * (a[i] - b[i])
+		power += a[i] * a[i]
+	}
+	return err / power
+}
+
+func outputsOf(t *testing.T, m *onnxio.Model, data calib.Dataset) []float64 {
+	t.Helper()
+	g, err := graph.New(m.Clone())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []float64
+	err = calib.Observe(t.Context(), g, []string{g.Outputs[0].Name}, data, calib.CaptureOptions{}, func(_ string, y *onnxio.Tensor, _ []bool) error {
+		for _, v := range y.Float32s() {
+			all = append(all, float64(v))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestSequentialMakesGoodForEarlierLayers compares the error at the output.
+func TestSequentialMakesGoodForEarlierLayers(t *testing.T) {
+	for name, net := range testNets {
+		for _, what := range []string{"sparsity: 0.6", "weights: {bits: 3}"} {
+			found := map[string]float64{}
+			for _, mode := range []string{"independent", "sequential"} {
+				m, data := net()
+				res, err := Compress(t.Context(), m, data, recipeOf(t, "{correction: none, mode: "+mode+", "+what+"}"), Options{Batch: 7})
+				if err != nil {
+					t.Fatal(err)
+				}
+				found[mode] = outputError(t, m, res.Model, data)
+			}
+			if found["sequential"] > 0.9*found["independent"] {
+				t.Errorf("%s, %s: output errors %v", name, what, found)
+			}
+		}
+	}
+}
+
+// normNet is a convolution and its BatchNormalization, twice.
+func normNet() (*onnxio.Model, arrays) {
+	b := testmodel.New(17).Input("x", onnxio.Float32, "N", 3, 6, 6)
+	in := "x"
+	for i, c := range []int{3, 8} {
+		s := string(rune('0' + i))
+		vec := func(name string, base, scale float64) {
+			v := randoms(uint64(30+7*i+len(name)), scale, 8)
+			for k := range v.Float32s() {
+				v.Float32s()[k] = float32(base + math.Abs(float64(v.Float32s()[k])))
+			}
+			b.Init(name+s, v)
+		}
+		b.Init("w"+s, randoms(uint64(40+i), 0.3, 8, c, 3, 3))
+		vec("g", 0.5, 0.3)
+		vec("be", 0, 0.2)
+		vec("mea", 0, 0.3)
+		vec("vari", 0.5, 0.5)
+		b.Node("Conv", in+" w"+s+" -> c"+s).Node("BatchNormalization", "c"+s+" g"+s+" be"+s+" mea"+s+" vari"+s+" -> n"+s).Node("Relu", "n"+s+" -> r"+s)
+		in = "r" + s
+	}
+	return b.Outputs("r1").Model(), arrays{[]string{"x"}, []*onnxio.Tensor{randoms(50, 1, 16, 3, 6, 6)}}
+}
+
+func TestBatchNormIsReestimated(t *testing.T) {
+	m, data := normNet()
+	res, err := Compress(t.Context(), m, data, recipeOf(t, "{sparsity: 0.5, keep_batchnorm: true, correction: batchnorm}"), Options{Batch: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := graph.New(res.Model.Clone())
+	if err != nil {
+		t.Fatal(err)
+	}
+	moments := map[string]*calib.Moments{"c0": {}, "c1": {}}
+	err = calib.Observe(t.Context(), g, []string{"c0", "c1"}, data, calib.CaptureOptions{}, func(name string, y *onnxio.Tensor, _ []bool) error {
+		return moments[name].Add(y, 1, nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []string{"c0", "c1"} {
+		n := g.Node("n_n" + string(rune('0'+i)))
+		mean, _ := n.In(3).Const()
+		vari, _ := n.In(4).Const()
+		for k := range mean.Float32s() {
+			if math.Abs(float64(mean.Float32s()[k])-moments[c].Mean()[k]) > 1e-4 || math.Abs(float64(vari.Float32s()[k])-moments[c].Var()[k]) > 1e-4 {
+				t.Errorf("%s, channel %d: statistics %v, %v; its input has %v, %v", n.Name(), k, mean.Float32s()[k], vari.Float32s()[k], moments[c].Mean()[k], moments[c].Var()[k])
+			}
+		}
+	}
+}
