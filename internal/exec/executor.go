@@ -164,6 +164,9 @@ func (p *Prep) Const(i int) *onnxio.Tensor {
 	return nil
 }
 
+// Given reports whether input i is there, constant or not.
+func (p *Prep) Given(i int) bool { return p.node.In(i) != nil }
+
 // program is a graph in executable form: steps that read and write numbered slots.
 type program struct {
 	graph   *graph.Graph

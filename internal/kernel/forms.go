@@ -23,6 +23,7 @@ type forms struct {
 	gather        func(dst []float32, ld, vec int, src []float32, rows []int32, c *columns)
 	taps          func(dst []float32, n int, x []float32, offs []int32, w []float32, bias, lo, hi float32)
 	depthwise     func(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, bias, lo, hi float32)
+	requant       func(dst []byte, sums []int32, factor, lo, hi float32, zero int32)
 	copyRows      func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	deinterleave  func(even, odd []float32, ldd int, src []float32, lds, rows, cols int)
 	winogradIn    func(dst []float32, ldd int, x []float32, pitch, phase, n int)
@@ -35,7 +36,7 @@ var generic = forms{
 	exp: expGeneric, tanh: tanhGeneric, erf: erfGeneric, gelu: geluGeneric, sigmoid: sigmoidGeneric, silu: siluGeneric,
 	expSum: expSumGeneric, normalize: normalizeGeneric, addWide: addWideGeneric, transpose: transposeGeneric,
 
-	gather: gatherGeneric, taps: tapsGeneric, depthwise: depthwiseGeneric, copyRows: copyRowsGeneric, deinterleave: deinterleaveGeneric,
+	gather: gatherGeneric, requant: requantGeneric, taps: tapsGeneric, depthwise: depthwiseGeneric, copyRows: copyRowsGeneric, deinterleave: deinterleaveGeneric,
 	winogradIn: winogradInGeneric, winogradOut: winogradOutGeneric,
 }
 

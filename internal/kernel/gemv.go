@@ -3,7 +3,7 @@ package kernel
 // vector computes the product if one side of it is a vector: such products are limited by the memory that the matrix
 // comes from, so it is read once, in order. It returns false if nothing was done.
 func (g *product[T]) vector(threads int) bool {
-	if g.packedA != nil || g.packedB != nil || g.image != nil {
+	if g.bits || g.packedA != nil || g.packedB != nil || g.image != nil {
 		return false
 	}
 	if g.m == 1 {

@@ -71,6 +71,7 @@ func formsOf(i ISA) *forms {
 		f.transpose = transposeAVX2
 		f.taps = tapsWith(tapsAVX2, 8)
 		f.gather = gatherWith(gatherAVX2, 8)
+		f.requant = requantWith(requantAVX2, 8)
 		f.depthwise = depthwiseWith(depthwise4AVX2, depthwise7AVX2)
 		f.deinterleave = deinterleaveWith(deinterleaveAVX2)
 		f.winogradIn = winogradInWith(winogradInAVX2, 8)
@@ -100,6 +101,7 @@ func formsOf(i ISA) *forms {
 		f.expSum = expSumAVX512
 		f.taps = tapsWith(tapsAVX512, 16)
 		f.gather = gatherWith(gatherAVX512, 16)
+		f.requant = requantWith(requantAVX512, 16)
 		f.depthwise = depthwiseWith(depthwise4AVX512, depthwise7AVX512)
 		f.winogradIn = winogradInWith(winogradInAVX512, 16)
 		f.winogradOut = winogradOutWith(winogradOutAVX512)

@@ -2,9 +2,10 @@
 
 package kernel
 
-func tiling32() *tiling[float32] { return &generic32 }
-func tiling64() *tiling[float64] { return &generic64 }
-func formsOf(ISA) *forms         { return &generic }
+func tiling32() *tiling[float32]  { return &generic32 }
+func tiling64() *tiling[float64]  { return &generic64 }
+func intTiling() *tiling[float32] { return &genericInt }
+func formsOf(ISA) *forms          { return &generic }
 
 // packFast packs the first rows of a transposed panel and returns how many.
 func packFast(dst []float32, w int, src []float32, ld, kb int) int { return 0 }

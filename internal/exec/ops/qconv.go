@@ -2,9 +2,11 @@ package ops
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/kernel"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -20,14 +22,17 @@ func centredRows(w, zero *tensor) ([]int32, error) {
 }
 
 // convSums is the convolution of 8-bit inputs x and w without their zero points, with sums in int32. The padding counts as the
-// zero point of x.
-func convSums(c *exec.Call, a convAttrs, x, xZero, w, wZero, b *tensor) (*tensor, error) {
+// zero point of x. packed, if any, is w for the integer kernels.
+func convSums(c *exec.Call, a convAttrs, x, xZero, w, wZero, b *tensor, packed func() *kernel.IntConv) (*tensor, error) {
 	s, err := a.shape(x, w, b)
 	if err != nil {
 		return nil, err
 	}
 	if xZero != nil && xZero.Len() != 1 {
 		return nil, fmt.Errorf("the input has %d zero points, expected one", xZero.Len())
+	}
+	if y, ok, err := convVector(c, s, x, xZero, w, wZero, packed); ok || err != nil {
+		return y, err
 	}
 	xv, err := centred(x, xZero, false)
 	if err != nil {
@@ -56,35 +61,37 @@ func convSums(c *exec.Call, a convAttrs, x, xZero, w, wZero, b *tensor) (*tensor
 	return y, nil
 }
 
-func prepareConvInteger(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
+func prepareConvInteger(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 	w, err := windowOf(n)
 	if err != nil {
 		return nil, err
 	}
 	a := convAttrs{w, int(n.Int("group", 1))}
+	packed := constIntConv(p, a, 1, 3)
 	return func(c *exec.Call) error {
 		if err := need(c, 2); err != nil {
 			return err
 		}
 		var err error
-		c.Out[0], err = convSums(c, a, c.In[0], c.Input(2), c.In[1], c.Input(3), nil)
+		c.Out[0], err = convSums(c, a, c.In[0], c.Input(2), c.In[1], c.Input(3), nil, packed)
 		return err
 	}, nil
 }
 
 // prepareQLinearConv: y = saturate(round(((x - zx) * (w - zw) + b) sx sw / sy) + zy), sw and zw one a tensor or one a channel.
-func prepareQLinearConv(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
+func prepareQLinearConv(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 	w, err := windowOf(n)
 	if err != nil {
 		return nil, err
 	}
 	a := convAttrs{w, int(n.Int("group", 1))}
+	packed := constIntConv(p, a, 3, 5)
 	return func(c *exec.Call) error {
 		if err := need(c, 8); err != nil {
 			return err
 		}
 		bias := c.Input(8)
-		sums, err := convSums(c, a, c.In[0], c.In[2], c.In[3], c.In[5], bias)
+		sums, err := convSums(c, a, c.In[0], c.In[2], c.In[3], c.In[5], bias, packed)
 		if err != nil {
 			return err
 		}
@@ -92,20 +99,23 @@ func prepareQLinearConv(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 			if bias.Type != onnxio.Int32 {
 				return typeError(8, bias)
 			}
-			addBias(data[int32](sums), data[int32](bias), sums.Shape)
+			addBias(c, data[int32](sums), data[int32](bias), sums.Shape)
 		}
 		return requantizeChannels(c, sums)
 	}, nil
 }
 
 // addBias adds bias[ch] to all elements of channel ch of y [N C ...].
-func addBias(y, bias []int32, shape []int) {
+func addBias(c *exec.Call, y, bias []int32, shape []int) {
 	inner := size(shape[2:])
-	for i := range shape[0] * shape[1] {
-		for k := i * inner; k < (i+1)*inner; k++ {
-			y[k] += bias[i%shape[1]]
+	c.Parallel(shape[0]*shape[1], inner, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			b := bias[i%shape[1]]
+			for k := range y[i*inner : (i+1)*inner] {
+				y[i*inner+k] += b
+			}
 		}
-	}
+	})
 }
 
 // requantizeChannels writes the output of a QLinearConv from its int32 sums [N C ...].
@@ -129,6 +139,12 @@ func requantizeChannels(c *exec.Call, sums *tensor) error {
 	channels, inner := sums.Shape[1], max(size(sums.Shape[2:]), 1)
 	if len(sw) != 1 && len(sw) != channels {
 		return fmt.Errorf("%d scales for a weight of %d channels", len(sw), channels)
+	}
+	if is8(c.In[7].Type) && zy == math.Trunc(zy) {
+		y := c.New(c.In[7].Type, sums.Shape...)
+		c.Out[0] = y
+		requantRows(c, y, data[int32](sums), inner, int32(zy), func(r int) float64 { return sx * pick(sw, r%channels) / sy })
+		return nil
 	}
 	return requantize(c, sums, c.In[7].Type, func(i int) (float64, float64) {
 		return sx * pick(sw, i/inner%channels) / sy, zy

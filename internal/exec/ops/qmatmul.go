@@ -7,6 +7,7 @@ import (
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/kernel"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -77,37 +78,45 @@ func intProduct(y, a, b []int32, m, n, k int) {
 
 // productOf multiplies inputs a and b of the call, whose zero points are inputs za and zb, with sums in int32. It also
 // returns the number of rows of a matrix of a.
-func productOf(c *exec.Call, a, za, b, zb int) (y *tensor, rows int, err error) {
+func productOf(c *exec.Call, a, za, b, zb int) (y *tensor, _ int, err error) {
 	p, err := planMatMul(c.In[a].Shape, c.In[b].Shape)
 	if err != nil {
 		return nil, 0, err
 	}
-	av, err := centred(c.In[a], c.Input(za), true)
-	if err != nil {
-		return nil, 0, err
-	}
-	bv, err := centred(c.In[b], c.Input(zb), false)
-	if err != nil {
-		return nil, 0, err
-	}
-	y = c.Zeros(onnxio.Int32, p.out...)
-	out, m, n, k := data[int32](y), p.m, p.n, p.k
-	count := size(p.batch)
-	parts := 1
-	if count < c.Threads {
-		parts = min(m, c.Threads)
-	}
-	c.Parallel(count*parts, m*n*k/max(parts, 1), func(lo, hi int) {
-		for u := lo; u < hi; u++ {
-			from, to := u%parts*m/parts, (u%parts+1)*m/parts
-			p.batches(u/parts, u/parts+1, func(i, j, o int) {
-				intProduct(out[o*m*n+from*n:o*m*n+to*n], av[i*m*k+from*k:i*m*k+to*k], bv[j*k*n:(j+1)*k*n], to-from, n, k)
-			})
-		}
-	})
-	rows = 1
+	rows, cols := 1, 1
 	if s := c.In[a].Shape; len(s) > 1 {
 		rows = s[len(s)-2]
+	}
+	if s := c.In[b].Shape; len(s) > 1 {
+		cols = s[len(s)-1]
+	}
+	zeroA, err := zeroList(c.Input(za))
+	if err != nil {
+		return nil, 0, err
+	}
+	zeroB, err := zeroList(c.Input(zb))
+	if err != nil {
+		return nil, 0, err
+	}
+	av, err := pairRows(c, c.In[a], rows, p.k, zeroA)
+	if err != nil {
+		return nil, 0, err
+	}
+	bv, err := pairCols(c, c.In[b], p.k, cols, zeroB)
+	if err != nil {
+		return nil, 0, err
+	}
+	y = c.New(onnxio.Int32, p.out...)
+	out, m, n, k := data[int32](y), p.m, p.n, kernel.PairLen(p.k)
+	one := func(threads int) func(i, j, o int) {
+		return func(i, j, o int) {
+			kernel.IntProduct(m, n, k, av[i*m*k:(i+1)*m*k], bv[j*k*n:(j+1)*k*n], out[o*m*n:(o+1)*m*n], threads)
+		}
+	}
+	if count := size(p.batch); count < c.Threads {
+		p.batches(0, count, one(c.Threads))
+	} else {
+		c.Parallel(count, m*n*k/4, func(lo, hi int) { p.batches(lo, hi, one(1)) })
 	}
 	return y, rows, nil
 }
@@ -153,6 +162,12 @@ func qLinearMatMul(c *exec.Call) error {
 	}
 	if len(zero) != 1 && len(zero) != m {
 		return fmt.Errorf("%d zero points for a product of %d x %d", len(zero), m, n)
+	}
+	if len(sb) == 1 && len(zero) == 1 && is8(c.In[7].Type) {
+		y := c.New(c.In[7].Type, sums.Shape...)
+		c.Out[0] = y
+		requantRows(c, y, data[int32](sums), n, int32(zero[0]), func(r int) float64 { return pick(sa, r%m) * sb[0] / pick(sy, r%m) })
+		return nil
 	}
 	return requantize(c, sums, c.In[7].Type, func(i int) (float64, float64) {
 		r, col := i/n%m, i%n

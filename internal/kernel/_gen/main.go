@@ -25,6 +25,7 @@ var groups = []struct {
 }{
 	{"gemm", gemm},
 	{"conv", conv},
+	{"integer", integer},
 	{"elementwise", elementwise},
 	{"functions", functions},
 }
