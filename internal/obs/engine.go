@@ -94,7 +94,7 @@ func newTiled[T number](p *Prepared, c int) *tiled[T] {
 	for i := range d - m.rest {
 		m.order = append(m.order, int32(i))
 	}
-	m.data, m.diag = make([]T, m.size()), make([]T, m.ld)
+	m.data, m.diag = make([]T, kernel.TriangleSize(m.ld)), make([]T, m.ld)
 	kernel.Parallel(runtime.GOMAXPROCS(0), m.ld/tile, func(lo, hi int) {
 		for i := lo * tile; i < min(hi*tile, d); i++ {
 			row := p.Hinv[int(m.order[i])*d:][:d]
@@ -110,19 +110,13 @@ func newTiled[T number](p *Prepared, c int) *tiled[T] {
 	return m
 }
 
-// size is the numbers of a triangle of tiles.
-func (m *tiled[T]) size() int { return m.ld * (m.ld + tile) / 2 }
-
-// origin is where row 0 of tile column q would begin, if the column did not start at row q*tile.
-func (m *tiled[T]) origin(q int) int { return q*tile*m.ld - q*(q+1)/2*tile*tile }
-
 // index is the place of element (i, j), for i >= j - j%tile.
-func (m *tiled[T]) index(i, j int) int { return m.origin(j/tile) + i*tile + j%tile }
+func (m *tiled[T]) index(i, j int) int { return kernel.TriangleOrigin(m.ld, j/tile) + i*tile + j%tile }
 
 func newEngine[T number](base *tiled[T]) *engine[T] {
 	ld := base.ld
 	v := func(n int) []T { return make([]T, n) }
-	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: v(base.size()), u: v((deepest + 1) * ld), unit: base.unit, keep: v(deepest * ld), col: v(ld), coef: v(deepest),
+	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: v(kernel.TriangleSize(ld)), u: v((deepest + 1) * ld), unit: base.unit, keep: v(deepest * ld), col: v(ld), coef: v(deepest),
 		w: v(ld), diag: v(ld), pen: v(ld), at: make([]int32, ld), pos: make([]int32, base.d), gone: make([]bool, base.d), out: v(base.d)}
 }
 
@@ -173,7 +167,7 @@ func (e *engine[T]) setDepth() {
 // eliminate gives the column at position p its value, moves the other weights and appends the column to the panel.
 func (e *engine[T]) eliminate(p int, value T) float64 {
 	n := e.padded()
-	e.column(p)
+	kernel.TriangleColumn(e.col[:n], e.a, e.base.ld, p)
 	up := e.u[p/tile*e.stride*tile+p%tile:]
 	for s := range e.t {
 		e.coef[s] = up[s*tile]
@@ -186,21 +180,6 @@ func (e *engine[T]) eliminate(p int, value T) float64 {
 	c := e.at[p]
 	e.w[p], e.pen[p], e.gone[c], e.out[c] = value, T(inf), true, value
 	return diff * diff / d / 2
-}
-
-// column gathers column p of A into e.col.
-func (e *engine[T]) column(p int) {
-	n := e.padded()
-	for q := range p/tile + 1 {
-		*(*[tile]T)(e.col[q*tile:]) = *(*[tile]T)(e.a[e.base.origin(q)+p*tile:])
-	}
-	for i := (p/tile + 1) * tile; i < n; i += tile {
-		x, c := e.a[e.base.index(i, p):], (*[tile]T)(e.col[i:])
-		_ = x[(tile-1)*tile]
-		for k := range c {
-			c[k] = x[k*tile]
-		}
-	}
 }
 
 // update ends the panel: A -= U U^T over the survivors, which move to positions 0 .. n-t-1.
@@ -268,7 +247,7 @@ func (e *engine[T]) takeColumns(ms []move, n int) {
 	for k, m := range ms {
 		x := e.keep[k*ld : (k+1)*ld]
 		for i := 0; i < n; i += tile {
-			*(*[tile]T)(x[i:]) = *(*[tile]T)(e.a[e.base.origin(i/tile)+m.from*tile:])
+			*(*[tile]T)(x[i:]) = *(*[tile]T)(e.a[kernel.TriangleOrigin(ld, i/tile)+m.from*tile:])
 		}
 		for _, o := range ms {
 			x[o.to] = e.a[e.base.index(max(m.from, o.from), min(m.from, o.from))]
@@ -279,7 +258,7 @@ func (e *engine[T]) takeColumns(ms []move, n int) {
 // putColumns writes what takeColumns kept to tile column q: as rows of later tiles and as lanes of its own.
 func (e *engine[T]) putColumns(ms []move, q, n int) {
 	ld := e.base.ld
-	a := e.a[e.base.origin(q):]
+	a := e.a[kernel.TriangleOrigin(ld, q):]
 	for k, m := range ms {
 		if m.to < q*tile {
 			continue

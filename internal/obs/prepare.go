@@ -92,17 +92,39 @@ func (p *Prepared) invert(mean float64) bool {
 
 // norm1 is the greatest sum of magnitudes of a row of a d x d matrix.
 func norm1(a []float64, d int) float64 {
-	most := 0.0
-	for ; len(a) > 0; a = a[d:] {
-		sum := 0.0
-		for _, v := range a[:d] {
-			sum += math.Abs(v)
+	const part = 64 // rows
+	most := make([]float64, (d+part-1)/part)
+	kernel.Parallel(runtime.GOMAXPROCS(0), len(most), func(lo, hi int) {
+		for k := lo; k < hi; k++ {
+			for i := k * part; i < min(k*part+part, d); i++ {
+				if sum := magnitude(a[i*d : (i+1)*d]); !(sum <= most[k]) { // NaN is the greatest
+					most[k] = sum
+				}
+			}
 		}
-		if !(sum <= most) { // NaN is the greatest
-			most = sum
+	})
+	out := 0.0
+	for _, m := range most {
+		if !(m <= out) {
+			out = m
 		}
 	}
-	return most
+	return out
+}
+
+// magnitude is sum |x|.
+func magnitude(x []float64) float64 {
+	var s [4]float64
+	for ; len(x) >= 4; x = x[4:] {
+		s[0] += math.Abs(x[0])
+		s[1] += math.Abs(x[1])
+		s[2] += math.Abs(x[2])
+		s[3] += math.Abs(x[3])
+	}
+	for _, v := range x {
+		s[0] += math.Abs(v)
+	}
+	return s[0] + s[1] + (s[2] + s[3])
 }
 
 // double tells whether elimination needs float64.

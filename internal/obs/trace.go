@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
-	"sync"
 )
 
 // Trace is the whole elimination of a layer: every row pruned step by step, cheapest block of C columns first, until
@@ -22,8 +20,6 @@ type Trace struct {
 	p             *Prepared
 	o             Options
 	kept          []path // by row; nil in "less memory"
-	sort          sync.Once
-	sorted        []float64 // Cost in ascending order, once it is needed
 }
 
 // path is the weights of a row after each step, those that are left, by position.
@@ -140,12 +136,7 @@ func (t *Trace) Counts(share float64) []int {
 	if take == 0 {
 		return counts
 	}
-	t.sort.Do(func() {
-		t.sorted = slices.Clone(t.Cost)
-		slices.Sort(t.sorted)
-	})
-	last := t.sorted[take-1]
-	below, _ := slices.BinarySearch(t.sorted, last)
+	last, below := kth(t.Cost, take-1)
 	ties := take - below // steps that cost as much as the last one taken
 	for i, c := range t.Cost {
 		if c == last && ties > 0 {
@@ -156,6 +147,35 @@ func (t *Trace) Counts(share float64) []int {
 		counts[i/t.Steps]++
 	}
 	return counts
+}
+
+// kth is the element of x that has k elements before it in ascending order, and how many are less than it: a radix search, byte by
+// byte from the highest, on the bits of the numbers.
+func kth(x []float64, k int) (value float64, below int) {
+	bits := make([]uint64, len(x))
+	for i, v := range x {
+		b := math.Float64bits(v + 0) // -0 is 0
+		bits[i] = b ^ (uint64(int64(b)>>63) | 1<<63) // ascending as the numbers are
+	}
+	for shift := 56; shift >= 0; shift -= 8 {
+		var count [256]int
+		for _, b := range bits {
+			count[b>>shift&0xff]++
+		}
+		digit := 0
+		for ; count[digit] <= k-below; digit++ {
+			below += count[digit]
+		}
+		kept := bits[:0]
+		for _, b := range bits {
+			if int(b>>shift&0xff) == digit {
+				kept = append(kept, b)
+			}
+		}
+		bits = kept
+	}
+	b := bits[0]
+	return math.Float64frombits(b ^ (^uint64(int64(b)>>63) | 1<<63)), below
 }
 
 // At is the weight matrix with counts[r] blocks of row r removed.

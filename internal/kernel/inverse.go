@@ -1,0 +1,167 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+)
+
+// CholInverse64 overwrites the symmetric positive definite n x n matrix a (reading its lower triangle) with its inverse, both
+// triangles. Errors are those of Cholesky64. n^3/2 multiply-adds.
+//
+// The inverse comes by symmetric sweeps over blocks P of columns. With A_PP = L L^T and U_i = A_iP L^-T for all other rows i, swept
+// before or not, a sweep is
+//
+//	A_ij -= U_i U_j^T;   A_iP = U_i L^-1;   A_PP = -L^-T L^-1
+//
+// which is one update A -= V V^T with V_i = U_i, V_P = -L^-T, after A_iP and A_PP were set to zero. When all is swept A holds -A^-1.
+func CholInverse64(a []float64, n, threads int) error {
+	if n == 0 {
+		return nil
+	}
+	s := newSweep(a, n, threads)
+	for p := 0; p < n; p += s.depth {
+		if err := s.panel(p, min(p+s.depth, n)); err != nil {
+			return err
+		}
+		s.turn(p, min(p+s.depth, n))
+		s.update(min(s.depth, n-p))
+	}
+	s.store(a)
+	return nil
+}
+
+// sweep is a matrix on its way to its inverse, in the layout of Elim.
+type sweep struct {
+	k                     Elim[float64]
+	n, ld, threads        int
+	depth, stride         int // columns of a block; rows of the panel's tiles, see Elim
+	a, u                  []float64
+	col, coef, diag, idle []float64
+}
+
+func newSweep(a []float64, n, threads int) *sweep {
+	s := &sweep{k: ElimOf[float64](), n: n, ld: roundUp(n, Tile), threads: threads, depth: 64}
+	if n < 640 {
+		s.depth = 32 // what the blocks' own factors cost counts
+	}
+	if n*n*s.depth < smallProduct {
+		s.threads = 1
+	}
+	s.stride = s.depth + 1
+	v := func(n int) []float64 { return make([]float64, n) }
+	s.a, s.u = v(TriangleSize(s.ld)), v(s.stride*s.ld)
+	s.col, s.coef, s.diag, s.idle = v(s.ld), v(s.depth), v(s.ld), v(s.ld)
+	Parallel(s.threads, s.ld/Tile, func(lo, hi int) {
+		for i := lo * Tile; i < min(hi*Tile, n); i++ {
+			s.diag[i] = a[i*n+i]
+			for q := range i/Tile + 1 {
+				copy(s.a[TriangleOrigin(s.ld, q)+i*Tile:], a[i*n+q*Tile:i*n+min(q*Tile+Tile, i+1)])
+			}
+			for j := i / Tile * Tile; j < i; j++ { // tiles on the diagonal are whole
+				s.a[TriangleOrigin(s.ld, i/Tile)+j*Tile+i%Tile] = a[i*n+j]
+			}
+		}
+	})
+	return s
+}
+
+// panel computes U for the columns from..to-1, and L as its rows from..to-1.
+func (s *sweep) panel(from, to int) error {
+	for p := from; p < to; p++ {
+		t := p - from
+		d := s.diag[p]
+		if !(d > 0) || math.IsInf(d, 1) {
+			return fmt.Errorf("matrix is not positive definite: pivot %d is %g", p, d)
+		}
+		TriangleColumn(s.col, s.a, s.ld, p)
+		for i := range t {
+			s.coef[i] = s.u[s.at(p, i)]
+		}
+		s.k.Step(s.u, s.stride, t, s.col, s.coef, 1/math.Sqrt(d), 0, s.diag, s.idle)
+	}
+	return nil
+}
+
+// at is the place of row i, column t of the panel.
+func (s *sweep) at(i, t int) int { return (i/Tile*s.stride+t)*Tile + i%Tile }
+
+// turn puts -L^-T into the panel and clears what the update is to set anew.
+func (s *sweep) turn(from, to int) {
+	b := to - from
+	m := make([]float64, b*b) // L^-1
+	for i := range b {
+		row := m[i*b : i*b+i+1]
+		d := 1 / s.u[s.at(from+i, i)]
+		for k := range i {
+			axpyOf(-s.u[s.at(from+i, k)]*d, m[k*b:k*b+k+1], row)
+		}
+		row[i] = d
+	}
+	for i := range b {
+		for t := range b {
+			if t < i {
+				s.u[s.at(from+i, t)] = 0
+			} else {
+				s.u[s.at(from+i, t)] = -m[t*b+i]
+			}
+		}
+	}
+	for q := range from / Tile {
+		o := TriangleOrigin(s.ld, q)
+		clear(s.a[o+from*Tile : o+to*Tile])
+	}
+	for q := from / Tile; q*Tile < to; q++ {
+		o := TriangleOrigin(s.ld, q)
+		clear(s.a[o+q*Tile*Tile : o+s.ld*Tile])
+	}
+}
+
+// update subtracts V V^T, V of t columns; each worker takes every so many tile columns.
+func (s *sweep) update(t int) {
+	tiles := s.ld / Tile
+	Parallel(s.threads, min(s.threads, tiles), func(lo, hi int) {
+		for w := lo; w < hi; w++ {
+			for q := w; q < tiles; q += min(s.threads, tiles) {
+				x := s.a[TriangleOrigin(s.ld, q)+q*Tile*Tile:]
+				s.k.Update(x, x, s.u[q*s.stride*Tile:], s.stride, t, tiles-q)
+			}
+		}
+	})
+}
+
+// store writes -A to both triangles of a.
+func (s *sweep) store(a []float64) {
+	n := s.n
+	Parallel(s.threads, s.ld/Tile, func(lo, hi int) {
+		for q := lo; q < hi; q++ {
+			for i := q * Tile; i < n; i++ {
+				row := s.a[TriangleOrigin(s.ld, q)+i*Tile:][:Tile]
+				for j, v := range row[:min(Tile, i+1-q*Tile)] {
+					a[i*n+q*Tile+j], a[(q*Tile+j)*n+i] = -v, -v
+				}
+			}
+		}
+	})
+}
+
+// TriangleSize is the numbers of a triangle of tiles, see Elim, of ld rows.
+func TriangleSize(ld int) int { return ld * (ld + Tile) / 2 }
+
+// TriangleOrigin is where row 0 of tile column q would begin, if the column did not start at row q*Tile.
+func TriangleOrigin(ld, q int) int { return q*Tile*ld - q*(q+1)/2*Tile*Tile }
+
+// TriangleColumn sets dst to the first len(dst) elements of column p of the symmetric matrix a, a triangle of tiles of ld rows;
+// len(dst) is a multiple of Tile and above p.
+func TriangleColumn[T Float](dst, a []T, ld, p int) {
+	for q := range p/Tile + 1 {
+		*(*[Tile]T)(dst[q*Tile:]) = *(*[Tile]T)(a[TriangleOrigin(ld, q)+p*Tile:])
+	}
+	o := TriangleOrigin(ld, p/Tile) + p%Tile
+	for i := (p/Tile + 1) * Tile; i < len(dst); i += Tile {
+		x, c := a[o+i*Tile:], (*[Tile]T)(dst[i:])
+		_ = x[(Tile-1)*Tile]
+		for k := range c {
+			c[k] = x[k*Tile]
+		}
+	}
+}
