@@ -154,7 +154,8 @@ func TriangleOrigin(ld, q int) int { return q*Tile*ld - q*(q+1)/2*Tile*Tile }
 // len(dst) is a multiple of Tile and above p.
 func TriangleColumn[T Float](dst, a []T, ld, p int) {
 	for q := range p/Tile + 1 {
-		*(*[Tile]T)(dst[q*Tile:]) = *(*[Tile]T)(a[TriangleOrigin(ld, q)+p*Tile:])
+		v := *(*[Tile]T)(a[TriangleOrigin(ld, q)+p*Tile:])
+		*(*[Tile]T)(dst[q*Tile:]) = v
 	}
 	o := TriangleOrigin(ld, p/Tile) + p%Tile
 	for i := (p/Tile + 1) * Tile; i < len(dst); i += Tile {

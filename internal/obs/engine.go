@@ -247,10 +247,16 @@ func (e *engine[T]) takeColumns(ms []move, n int) {
 	for k, m := range ms {
 		x := e.keep[k*ld : (k+1)*ld]
 		for i := 0; i < n; i += tile {
-			*(*[tile]T)(x[i:]) = *(*[tile]T)(e.a[kernel.TriangleOrigin(ld, i/tile)+m.from*tile:])
+			v := *(*[tile]T)(e.a[kernel.TriangleOrigin(ld, i/tile)+m.from*tile:])
+			*(*[tile]T)(x[i:]) = v
 		}
-		for _, o := range ms {
-			x[o.to] = e.a[e.base.index(max(m.from, o.from), min(m.from, o.from))]
+	}
+	for j, o := range ms { // o.from ascends
+		column := e.a[kernel.TriangleOrigin(ld, o.from/tile)+o.from%tile:]
+		x := e.keep[j*ld : (j+1)*ld]
+		for k, m := range ms[j:] {
+			v := column[m.from*tile]
+			x[m.to], e.keep[(j+k)*ld+o.to] = v, v
 		}
 	}
 }
@@ -264,7 +270,8 @@ func (e *engine[T]) putColumns(ms []move, q, n int) {
 			continue
 		}
 		x := e.keep[k*ld : (k+1)*ld]
-		*(*[tile]T)(a[m.to*tile:]) = *(*[tile]T)(x[q*tile:])
+		v := *(*[tile]T)(x[q*tile:])
+		*(*[tile]T)(a[m.to*tile:]) = v
 		if m.to/tile == q {
 			lane := a[m.to%tile:]
 			for i := q * tile; i < n; i++ {
