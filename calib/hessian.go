@@ -85,13 +85,7 @@ func (g *gram) finish() [][]float64 {
 	scale := 2 / float64(max(g.n, 1))
 	kernel.Parallel(g.threads, len(g.sums), func(lo, hi int) {
 		for _, h := range g.sums[lo:hi] {
-			for i := range g.d {
-				row := h[i*g.d+i : (i+1)*g.d]
-				for j := range row {
-					row[j] *= scale
-				}
-			}
-			kernel.Mirror(h, g.d)
+			kernel.MirrorScaled(h, g.d, scale, max(1, g.threads/len(g.sums)))
 		}
 	})
 	return g.sums

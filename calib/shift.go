@@ -1,6 +1,10 @@
 package calib
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/obc-onnx/obc/internal/kernel"
+)
 
 // A convolution of stride 1 sees the same pixels through every kernel position, so that blocks of its Hessian repeat: with x(u) the
 // channels of pixel u, the block of kernel positions k and k' is
@@ -173,19 +177,22 @@ func (s *shifts) stripAt(c int) int {
 }
 
 // assemble adds the sums, c x c each, to the upper triangle of the Hessian h of d columns.
-func (s *shifts) assemble(h []float64, d, c int, sums [][]float64) {
-	for p, pair := range s.pairs {
-		for _, i := range s.parts[p] {
-			for r := range c {
-				row := h[(pair[0]*c+r)*d+pair[1]*c:][:c]
-				from := 0
-				if s.sums[i].upper {
-					from = r
-				}
-				for j, v := range sums[i][r*c+from : (r+1)*c] {
-					row[from+j] += v
+func (s *shifts) assemble(h []float64, d, c int, sums [][]float64, threads int) {
+	kernel.Parallel(threads, len(s.pairs), func(lo, hi int) {
+		for p := lo; p < hi; p++ {
+			for _, i := range s.parts[p] {
+				at := h[s.pairs[p][0]*c*d+s.pairs[p][1]*c:]
+				for r := range c {
+					from := 0
+					if s.sums[i].upper {
+						from = r
+					}
+					row := at[r*d+from : r*d+c]
+					for j, v := range sums[i][r*c+from : (r+1)*c] {
+						row[j] += v
+					}
 				}
 			}
 		}
-	}
+	})
 }

@@ -194,7 +194,7 @@ func (g *shiftGram) drain(h [][]float64, d int) {
 	}
 	kernel.Parallel(g.threads, len(h), func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			g.assemble(h[i], d, g.c, g.sums[i])
+			g.assemble(h[i], d, g.c, g.sums[i], max(1, g.threads/len(h)))
 			for _, s := range g.sums[i] {
 				clear(s)
 			}

@@ -61,15 +61,34 @@ func syrkColumns(t *tiling[float32], h []float64, d int, left, right []float32, 
 }
 
 // Mirror copies the upper triangle of the d x d matrix h to the lower one.
-func Mirror[T Float](h []T, d int) {
+func Mirror[T Float](h []T, d int) { MirrorScaled(h, d, 1, 1) }
+
+// MirrorScaled multiplies the upper triangle of the d x d matrix h by scale and copies it to the lower one.
+func MirrorScaled[T Float](h []T, d int, scale T, threads int) {
 	const block = 32
-	for i0 := 0; i0 < d; i0 += block {
-		for j0 := i0; j0 < d; j0 += block {
-			for i := i0; i < min(i0+block, d); i++ {
-				for j := max(j0, i+1); j < min(j0+block, d); j++ {
-					h[j*d+i] = h[i*d+j]
+	blocks := (d + block - 1) / block
+	if d*d < smallProduct {
+		threads = 1
+	}
+	threads = max(1, min(threads, blocks))
+	Parallel(threads, threads, func(lo, hi int) {
+		for w := lo; w < hi; w++ {
+			for i0 := w * block; i0 < d; i0 += threads * block { // rows get shorter: every worker takes some of each length
+				for j0 := i0; j0 < d; j0 += block {
+					mirrorBlock(h, d, scale, i0, min(i0+block, d), j0, min(j0+block, d))
 				}
 			}
+		}
+	})
+}
+
+func mirrorBlock[T Float](h []T, d int, scale T, i0, i1, j0, j1 int) {
+	for i := i0; i < i1; i++ {
+		row := h[i*d : i*d+j1]
+		for j := max(j0, i); j < j1; j++ {
+			v := row[j] * scale
+			row[j] = v
+			h[j*d+i] = v
 		}
 	}
 }

@@ -154,7 +154,7 @@ func (t *Trace) Counts(share float64) []int {
 func kth(x []float64, k int) (value float64, below int) {
 	bits := make([]uint64, len(x))
 	for i, v := range x {
-		b := math.Float64bits(v + 0) // -0 is 0
+		b := math.Float64bits(v + 0)                 // -0 is 0
 		bits[i] = b ^ (uint64(int64(b)>>63) | 1<<63) // ascending as the numbers are
 	}
 	for shift := 56; shift >= 0; shift -= 8 {
