@@ -51,13 +51,14 @@ type rule[T number] interface {
 // and every depthFor(n) columns A -= U U^T, in tiles of its lower triangle, after survivors from the end were moved into the places of
 // eliminated columns. So a whole row costs d^3/6 multiply-adds that are limited by arithmetic, not by memory.
 type engine[T number] struct {
-	k    kernel.Elim[T]
-	base *tiled[T] // where every row starts, shared and read-only
-	own  []T       // A after the first update, laid out as base
-	a    []T       // A: base.data until the first update, then own
-	u    []T       // panel, see package kernel
-	unit int       // columns that move together
-	keep []T       // columns on the move, deepest x ld
+	k      kernel.Elim[T]
+	base   *tiled[T] // where every row starts, shared and read-only
+	own    []T       // A after the first update, laid out as base
+	a      []T       // A: base.data until the first update, then own
+	u      []T       // panel, see package kernel
+	unit   int       // columns that move together
+	keep   []T       // columns on the move, deepest x ld
+	moving []move
 
 	n, t   int // surviving columns when the panel began; columns eliminated since
 	depth  int // panel columns until the next update
@@ -221,7 +222,7 @@ type move struct{ to, from int }
 
 // moves pairs eliminated positions below n with survivors from n on, moves all that is kept by position, and tells.
 func (e *engine[T]) moves(n int) []move {
-	var ms []move
+	ms := e.moving[:0]
 	to := 0
 	for from := n; from < e.n; from++ {
 		if e.gone[e.at[from]] {
@@ -238,6 +239,7 @@ func (e *engine[T]) moves(n int) []move {
 			ut[s*tile] = uf[s*tile]
 		}
 	}
+	e.moving = ms
 	return ms
 }
 

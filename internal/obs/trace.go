@@ -53,7 +53,7 @@ func NewTrace(ctx context.Context, w Matrix, p *Prepared, c int, o Options) (*Tr
 	var keep func(e state, row, step int) bool
 	if t.kept != nil {
 		keep = func(e state, row, step int) bool {
-			t.kept[row].keep(e, t.Steps*(t.Cols+3*tile)/2)
+			t.kept[row].keep(e, t.Steps, t.Steps*(t.Cols+3*tile)/2)
 			return true
 		}
 	}
@@ -114,9 +114,9 @@ func (e *engine[T]) open(w []float32) ([]float32, []int32) {
 }
 
 // keep appends the weights of e as they are now.
-func (k *path) keep(e state, room int) {
+func (k *path) keep(e state, steps, room int) {
 	if k.w == nil {
-		k.w = make([]float32, 0, room)
+		k.w, k.at = make([]float32, 0, room), make([]place, 0, steps)
 	}
 	p := place{start: len(k.w)}
 	w, cols := e.open(k.w)
