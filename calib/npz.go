@@ -103,6 +103,9 @@ func (a *arrays) unpack(name string, e *zip.File) error {
 		if err != nil {
 			return err
 		}
+		if err := intact(e); err != nil {
+			return err
+		}
 		size := int64(e.CompressedSize64)
 		x, err := newArray(io.NewSectionReader(a.f, off, size), size)
 		if err == nil {
@@ -140,11 +143,31 @@ func (a *arrays) unpack(name string, e *zip.File) error {
 		}
 		src = t
 	}
+	if _, err := r.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) { // the end is where the checksum is compared
+		return damaged(err)
+	}
 	x, err := newArray(src, size)
 	if err == nil {
 		a.add(name, x)
 	}
 	return err
+}
+
+// intact compares a stored member, which is read piece by piece later, with its checksum.
+func intact(e *zip.File) error {
+	r, err := e.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return damaged(err)
+	}
+	return nil
+}
+
+func damaged(err error) error {
+	return fmt.Errorf("the archive is damaged (%w): copy or write it again", err)
 }
 
 // tempFile makes a temporary file that is gone when it is closed, whatever happens, where the system can do that; elsewhere

@@ -65,6 +65,10 @@ var fixtures = map[string]func() []byte{
 	"data-bad-label": func() []byte { return npz("x", samples(32), "label", onnxio.TensorOf([]int64{0, 1, 7, 0}, 4)) },
 	"labels-4":       func() []byte { return npz("label", onnxio.TensorOf([]int64{0, 1, 2, 0}, 4)) },
 	"labels-range":   func() []byte { l := labels(32); l.Int64s()[9] = 17; return npz("label", l) },
+	"data-cut":       func() []byte { d := npz("x", samples(32)); return d[:len(d)/2] },
+	"data-flipped":   func() []byte { d := npz("x", samples(32)); d[len(d)/2] ^= 0xff; return d },
+	"sharp":          func() []byte { return encode(sharp()) },
+	"rgb-net":        func() []byte { return encode(rgb()) },
 	"npz-empty":      func() []byte { return npz() },
 	"picture":        picture,
 }
@@ -82,6 +86,19 @@ func net() *testmodel.Builder {
 		Node("Flatten", "p -> f").
 		Node("Gemm", "f fc.weight fc.bias -> y", "transB", 1).
 		Output("y", onnxio.Float32, "N", 3)
+}
+
+// sharp is a network whose classes depend on the sample, other than those of net.
+func sharp() *testmodel.Builder {
+	return start().Floats("conv.weight", noise(16*4*9, 1), 16, 4, 3, 3).Floats("fc.weight", noise(3*16*36, 3), 3, 16*36).
+		Node("Conv", "x conv.weight -> c", "kernel_shape", []int64{3, 3}).Node("Relu", "c -> r").Node("Flatten", "r -> f").
+		Node("Gemm", "f fc.weight -> y", "transB", 1).Output("y", onnxio.Float32, "N", 3)
+}
+
+// rgb is a convolution over pictures of 8 x 8 pixels.
+func rgb() *testmodel.Builder {
+	return testmodel.New(18).Input("x", onnxio.Float32, "N", 3, 8, 8).Floats("w", noise(4*3*9, 1), 4, 3, 3, 3).
+		Node("Conv", "x w -> y", "kernel_shape", []int64{3, 3}).Outputs("y")
 }
 
 // edited is net with its first weight changed.

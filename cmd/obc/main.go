@@ -39,6 +39,7 @@ func main() {
 		debug.SetGCPercent(gcPercent)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -128,6 +129,6 @@ level for each layer under a budget. It writes a valid ONNX file and says what w
 	f.IntVar(&a.threads, "threads", 0, "threads to compute with (0 = one for each CPU); results do not depend on it")
 	f.StringVar(&a.logFormat, "log-format", "text", "form of the lines on stderr: text or json")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress")
-	root.AddCommand(a.inspectCommand(), a.runCommand(), a.evalCommand(), a.compareCommand(), a.benchCommand(), a.versionCommand())
+	root.AddCommand(a.compressCommand(), a.inspectCommand(), a.runCommand(), a.evalCommand(), a.compareCommand(), a.benchCommand(), a.demoCommand(), a.versionCommand())
 	return root
 }

@@ -99,10 +99,11 @@ func (p *progress) tell(r passes.Progress) {
 			s.bar = p.newBar(r.Pass, s)
 		}
 	}
-	if done := s.now.Done; r.Done < done && r.Total == s.now.Total {
-		r.Done = done // reports of several goroutines may come out of order
+	if !first && r.Total != s.now.Total { // a part of the pass that counts in other units
+		r = passes.Progress{Pass: r.Pass, Detail: fmt.Sprintf("%s (%d of %d)", r.Detail, r.Done, r.Total), Done: s.now.Done, Total: s.now.Total}
 	}
-	finished := r.Total > 0 && r.Done >= r.Total && !(s.now.Total > 0 && s.now.Done >= s.now.Total)
+	r.Done = max(r.Done, s.now.Done) // reports of several goroutines may come out of order
+	finished := r.Done >= r.Total && (first || s.now.Done < s.now.Total)
 	s.now = r
 	s.shown.Store(&r)
 	if s.bar != nil {

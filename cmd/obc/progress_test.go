@@ -24,6 +24,8 @@ func TestProgressLines(t *testing.T) {
 	}
 	tell(passes.Progress{Pass: "solve", Detail: "late", Done: 3, Total: 8})
 	tell(passes.Progress{Pass: "write", Total: 1})
+	tell(passes.Progress{Pass: "write", Detail: "tensors", Done: 40, Total: 40})
+	tell(passes.Progress{Pass: "write", Detail: "tensors", Done: 20, Total: 50})
 	a.closeProgress()
 	tell(passes.Progress{Pass: "write", Done: 1, Total: 1}) // too late: must do nothing
 	want := `obc: solve: 0 of 8, layer1
@@ -32,6 +34,7 @@ obc: solve: 4 of 8, layer1, 20s left
 obc: solve: 6 of 8, layer1, 10s left
 obc: solve: 8 of 8, layer1
 obc: write: 0 of 1
+obc: write: 0 of 1, tensors (20 of 50)
 `
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
