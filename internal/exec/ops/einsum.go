@@ -52,20 +52,25 @@ func parseEinsum(equation string) (einsum, error) {
 	return e, nil
 }
 
-// axes spells the labels of a term out for an operand of the given rank: the ellipsis becomes negative labels -1, -2, ...
-// counted from its end, so that operands broadcast.
-func axes(term []rune, rank int) ([]rune, error) {
-	extra := rank - len(term)
+// spelled replaces the ellipsis of a term by labels for n dimensions.
+func spelled(term []rune, n int) []rune {
 	var out []rune
 	for _, l := range term {
 		if l != ellipsis {
 			out = append(out, l)
 			continue
 		}
-		for k := extra + 1; k > 0; k-- {
+		for k := n; k > 0; k-- {
 			out = append(out, rune(-k))
 		}
 	}
+	return out
+}
+
+// axes spells the labels of a term out for an operand of the given rank: the ellipsis becomes negative labels -1, -2, ...
+// counted from its end, so that operands broadcast.
+func axes(term []rune, rank int) ([]rune, error) {
+	out := spelled(term, rank-len(term)+1)
 	if len(out) != rank {
 		return nil, fmt.Errorf("an operand of rank %d does not fit the labels %q", rank, string(term))
 	}
@@ -98,16 +103,7 @@ func einsumKernel[T number](c *exec.Call, e einsum) error {
 			}
 		}
 	}
-	var out []rune
-	for _, l := range e.out {
-		if l != ellipsis {
-			out = append(out, l)
-			continue
-		}
-		for k := most; k > 0; k-- {
-			out = append(out, rune(-k))
-		}
-	}
+	out := spelled(e.out, most)
 	var summed []rune
 	for l := range dims {
 		if !slices.Contains(out, l) {
@@ -118,6 +114,16 @@ func einsumKernel[T number](c *exec.Call, e einsum) error {
 	shape := make([]int, len(out))
 	for i, l := range out {
 		shape[i] = dims[l]
+	}
+	switch any(T(0)).(type) {
+	case float32:
+		if einsumProduct[float32](c, labels, dims, out) {
+			return nil
+		}
+	case float64:
+		if einsumProduct[float64](c, labels, dims, out) {
+			return nil
+		}
 	}
 	y := c.Zeros(c.In[0].Type, shape...)
 	contract(c, data[T](y), labels, dims, out, summed)
@@ -209,14 +215,12 @@ func inferEinsum(n *graph.Node) error {
 		if s == nil {
 			return nil
 		}
-		hidden := len(s) - len(term)
-		if slices.Contains(term, ellipsis) {
-			hidden++
+		labels, err := axes(term, len(s))
+		if err != nil {
+			return err
 		}
-		if widest = max(widest, hidden); hidden < 0 || hidden > 0 && !slices.Contains(term, ellipsis) {
-			return fmt.Errorf("input %d of shape %v does not fit the equation %q", i, s, n.Str("equation", ""))
-		}
-		for d, l := range spelled(term, hidden) {
+		for d, l := range labels {
+			widest = max(widest, int(-l))
 			if old, ok := dims[l]; !ok || !old.Known() || old.N == 1 {
 				dims[l] = s[d]
 			}
@@ -228,21 +232,6 @@ func inferEinsum(n *graph.Node) error {
 	}
 	n.SetOut(0, typeOf(n, 0), out)
 	return nil
-}
-
-// spelled replaces the ellipsis of a term by labels for n dimensions.
-func spelled(term []rune, n int) []rune {
-	var out []rune
-	for _, l := range term {
-		if l != ellipsis {
-			out = append(out, l)
-			continue
-		}
-		for k := n; k > 0; k-- {
-			out = append(out, rune(-k))
-		}
-	}
-	return out
 }
 
 func init() {
