@@ -88,6 +88,9 @@ func TestElementTypes(t *testing.T) {
 		done[op] = true
 		for _, variable := range variables[op] {
 			for _, to := range variable.allowed {
+				if to == onnxio.String && (op.name == "Col2Im" || op.name == "GridSample") {
+					continue // there is no sum of strings
+				}
 				n, err := v.checkType(variable, to)
 				tried += n
 				if err != nil {
@@ -177,7 +180,7 @@ func (v *vector) checkType(variable typeVariable, to onnxio.DataType) (int, erro
 			return 0, nil
 		}
 	}
-	if from == onnxio.Undefined || from == to || from == onnxio.String || to == onnxio.String {
+	if from == onnxio.Undefined || from == to {
 		return 0, nil
 	}
 	got, err := v.run(feeds)

@@ -2,7 +2,7 @@ package ops
 
 import (
 	"fmt"
-	"sort"
+	"slices"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
@@ -47,6 +47,60 @@ func prepareTopK(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	}, nil
 }
 
+// ranked is an element and where it stands.
+type ranked[T number] struct {
+	v  T
+	at int
+}
+
+// ranking tells which of two elements comes first.
+func ranking[T number](largest bool) func(a, b ranked[T]) int {
+	return func(a, b ranked[T]) int {
+		switch {
+		case a.v == b.v:
+			return a.at - b.at
+		case a.v > b.v == largest:
+			return -1
+		}
+		return 1
+	}
+}
+
+// leading moves the first k of list to its front and sorts them. It keeps a heap of the k best so far, the worst on top, so that most
+// elements cost one comparison.
+func leading[T number](list []ranked[T], k int, compare func(a, b ranked[T]) int) {
+	if k >= len(list)/4 {
+		slices.SortFunc(list, compare)
+		return
+	}
+	heap := list[:k]
+	sink := func(i int) {
+		for {
+			worst := i
+			for _, child := range []int{2*i + 1, 2*i + 2} {
+				if child < k && compare(heap[child], heap[worst]) > 0 {
+					worst = child
+				}
+			}
+			if worst == i {
+				return
+			}
+			heap[i], heap[worst] = heap[worst], heap[i]
+			i = worst
+		}
+	}
+	for i := k/2 - 1; i >= 0; i-- {
+		sink(i)
+	}
+	for i := k; i < len(list) && k > 0; i++ {
+		if compare(list[i], heap[0]) < 0 {
+			heap[0] = list[i]
+			sink(0)
+		}
+	}
+	slices.SortFunc(heap, compare)
+}
+
 func topK[T number](c *exec.Call, k, axis int, largest bool) error {
 	x := c.In[0]
 	shape := append([]int{}, x.Shape...)
@@ -54,22 +108,17 @@ func topK[T number](c *exec.Call, k, axis int, largest bool) error {
 	values, where := c.New(x.Type, shape...), c.New(onnxio.Int64, shape...)
 	outer, n, inner := around(x.Shape, axis)
 	in, v, w := data[T](x), data[T](values), data[int64](where)
+	compare := ranking[T](largest)
 	c.Parallel(outer*inner, 8*n, func(lo, hi int) {
-		order := make([]int, n)
+		list := make([]ranked[T], n)
 		for u := lo; u < hi; u++ {
 			o, i := u/inner, u%inner
-			at := func(e int) T { return in[(o*n+e)*inner+i] }
-			for e := range order {
-				order[e] = e
+			for e := range list {
+				list[e] = ranked[T]{in[(o*n+e)*inner+i], e}
 			}
-			sort.SliceStable(order, func(a, b int) bool {
-				if largest {
-					return at(order[a]) > at(order[b])
-				}
-				return at(order[a]) < at(order[b])
-			})
-			for e, src := range order[:k] {
-				v[(o*k+e)*inner+i], w[(o*k+e)*inner+i] = at(src), int64(src)
+			leading(list, k, compare)
+			for e, r := range list[:k] {
+				v[(o*k+e)*inner+i], w[(o*k+e)*inner+i] = r.v, int64(r.at)
 			}
 		}
 	})
