@@ -1,9 +1,11 @@
 package calib
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -202,5 +204,59 @@ func TestSpooledArray(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(os.Getenv("TMPDIR")); len(left) > 0 {
 		t.Errorf("temporary files left: %v", left)
+	}
+}
+
+// TestDamagedArchive reads a stored and a compressed array whose bytes do not have the checksum that the archive names.
+func TestDamagedArchive(t *testing.T) {
+	for name, method := range map[string]uint16{"stored": zip.Store, "compressed": zip.Deflate} {
+		var npy, b bytes.Buffer
+		if err := WriteNPZ(&npy, map[string]*onnxio.Tensor{"x": onnxio.TensorOf(make([]float32, 4*600), 600, 4)}); err != nil {
+			t.Fatal(err)
+		}
+		src, err := zip.NewReader(bytes.NewReader(npy.Bytes()), int64(npy.Len()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := src.File[0].Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		member, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		z := zip.NewWriter(&b)
+		w, err := z.CreateHeader(&zip.FileHeader{Name: "x.npy", Method: method})
+		if err == nil {
+			_, err = w.Write(member)
+		}
+		if err == nil {
+			err = z.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := b.Bytes()
+		path := filepath.Join(t.TempDir(), "x.npz")
+		open := func() error {
+			if err := os.WriteFile(path, data, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			a, err := openNPZ(path, nil, Options{})
+			if err == nil {
+				err = a.close()
+			}
+			return err
+		}
+		if err := open(); err != nil {
+			t.Fatalf("%s, whole: %v", name, err)
+		}
+		// Changing the checksum in the directory is as good as changing the data.
+		sum := bytes.LastIndex(data, []byte("PK\x01\x02")) + 16
+		data[sum] ^= 1
+		if err := open(); err == nil || !strings.Contains(err.Error(), "the archive is damaged") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -85,7 +85,11 @@ func openNPZ(path string, _ []*graph.Value, _ Options) (reader, error) {
 			if !ok || a.data[name] != nil {
 				continue
 			}
-			if err := a.unpack(name, e); err != nil {
+			err := a.unpack(name, e)
+			if errors.Is(err, zip.ErrChecksum) {
+				err = fmt.Errorf("the archive is damaged (%w): copy or write it again", err)
+			}
+			if err != nil {
 				return fmt.Errorf("array %q: %w", name, err)
 			}
 		}
@@ -144,7 +148,7 @@ func (a *arrays) unpack(name string, e *zip.File) error {
 		src = t
 	}
 	if _, err := r.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) { // the end is where the checksum is compared
-		return damaged(err)
+		return err
 	}
 	x, err := newArray(src, size)
 	if err == nil {
@@ -160,14 +164,8 @@ func intact(e *zip.File) error {
 		return err
 	}
 	defer r.Close()
-	if _, err := io.Copy(io.Discard, r); err != nil {
-		return damaged(err)
-	}
-	return nil
-}
-
-func damaged(err error) error {
-	return fmt.Errorf("the archive is damaged (%w): copy or write it again", err)
+	_, err = io.Copy(io.Discard, r)
+	return err
 }
 
 // tempFile makes a temporary file that is gone when it is closed, whatever happens, where the system can do that; elsewhere

@@ -3,6 +3,7 @@ package calib
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"image"
 	"image/color"
@@ -227,5 +228,36 @@ func TestZooPictures(t *testing.T) {
 	}
 	if want := -8420705.8828125; sum != want { // by NumPy; exact in float64
 		t.Errorf("weighted sum %v, want %v", sum, want)
+	}
+}
+
+// webp is a lossless picture, 4 wide and 3 high, of pixels (60 x, 100 y, 255 - 20 x y), written by Pillow.
+const webp = "UklGRkYAAABXRUJQVlA4TDoAAAAvA4AAAF8gEEjyZxhoRIFAEtj4gxFk2wzs/gyDmMPnP/ghUBQlYxiTJIEggMQplhzWWGGdSSP6Hw3u"
+
+func TestWebP(t *testing.T) {
+	data, err := base64.StdEncoding.DecodeString(webp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.webp"), data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	g := inputsOf(t, func(b *testmodel.Builder) { b.Input("x", onnxio.Float32, "N", 3, 3, 4) })
+	s, err := Open(dir, g, Options{Preprocess: &Preprocess{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	b, err := s.Batch(t.Context(), 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pixels := b["x"].Float32s()
+	for i, got := range pixels {
+		c, y, x := i/12, i/4%3, i%4
+		if want := []int{60 * x, 100 * y, 255 - 20*x*y}[c]; got != float32(want) {
+			t.Errorf("channel %d, row %d, column %d: %v, want %d", c, y, x, got, want)
+		}
 	}
 }
