@@ -29,7 +29,7 @@ var gains = []struct {
 }
 
 // TestGain compares the refined methods with the recorded losses: never above them, and with -full (all problems, a few minutes) within
-// the means above. It prints the table of docs/ACCURACY.md: ratio, and time of refinement through that of the solve.
+// the means above. It prints the table of docs/ACCURACY.md: ratio, and processor time of refinement through that of the solve.
 func TestGain(t *testing.T) {
 	most := 120.0
 	if *full {
@@ -110,10 +110,10 @@ type gainer struct {
 func (g *gainer) run(method string) (loss float64, solve, refine time.Duration) {
 	ctx, o, w, p := context.Background(), Options{}, g.pr.w, g.p
 	ok := must2(g.t)
-	now := time.Now()
+	now := clock()
 	lap := func() time.Duration {
-		d := time.Since(now)
-		now = now.Add(d)
+		d := clock() - now
+		now += d
 		return d
 	}
 	switch {

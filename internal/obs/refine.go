@@ -68,6 +68,10 @@ func RefineNM(ctx context.Context, w Matrix, res *Result, p *Prepared, n, m int,
 // exchangeInGroups takes exchanges until none lowers the loss. It returns false if the kept columns' Hessian became singular.
 func (s *tableau) exchangeInGroups(n int) bool {
 	least := leastFall * s.loss()
+	s.likely = func(c int) float64 {
+		_, _, fall := s.bestInGroup(c-c%s.m, n)
+		return fall
+	}
 	for range s.d {
 		q, r, fall := s.bestInGroups(n)
 		if !(fall > least) {
@@ -112,33 +116,41 @@ func (s *tableau) undampedLoss() float64 {
 // bestInGroups is the exchange of kept column q and removed column r of one group that lowers the loss most; q is -1 where a group has
 // fewer than n kept columns, as dead columns leave it.
 func (s *tableau) bestInGroups(n int) (q, r int, fall float64) {
-	m := s.m
 	q, r = -1, -1
-	for lo := 0; lo+m <= s.d; lo += m {
-		kept := 0
-		for i := lo; i < lo+m; i++ {
-			if s.kept[i] && !s.dead[i] {
-				kept++
-			}
+	for lo := 0; lo+s.m <= s.d; lo += s.m {
+		if a, b, f := s.bestInGroup(lo, n); f > fall {
+			q, r, fall = a, b, f
 		}
-		for b := lo; b < lo+m; b++ {
-			if s.kept[b] || s.dead[b] || !(s.diag[b] > 0) {
-				continue
-			}
-			if kept < n {
-				if f := s.gain(b); f > fall {
-					q, r, fall = -1, b, f
-				}
-				continue
-			}
-			if s.gain(b) <= fall {
-				continue
-			}
-			for a := lo; a < lo+m; a++ {
-				if s.kept[a] && !s.dead[a] {
-					if f := s.gain(b) + s.gainAfter(a, b, s.near[a*m+b-lo]); f > fall {
-						q, r, fall = a, b, f
-					}
+	}
+	return q, r, fall
+}
+
+func (s *tableau) bestInGroup(lo, n int) (q, r int, fall float64) {
+	m, kept := s.m, 0
+	q, r = -1, -1
+	if lo+m > s.d {
+		return q, r, 0
+	}
+	for i := lo; i < lo+m; i++ {
+		if s.kept[i] && !s.dead[i] {
+			kept++
+		}
+	}
+	for b := lo; b < lo+m; b++ {
+		if s.kept[b] || s.dead[b] || !(s.diag[b] > 0) {
+			continue
+		}
+		gain := s.gain(b)
+		if kept < n && gain > fall {
+			q, r, fall = -1, b, gain
+		}
+		if kept < n || gain <= fall {
+			continue
+		}
+		for a := lo; a < lo+m; a++ {
+			if s.kept[a] && !s.dead[a] {
+				if f := gain + s.gainAfter(a, b, s.near[a*m+b-lo]); f > fall {
+					q, r, fall = a, b, f
 				}
 			}
 		}

@@ -76,7 +76,7 @@ func (s *tableau) exchange() bool {
 	for again := true; again; {
 		again = false
 		for _, r := range s.candidates(least) {
-			if s.t+2*s.m > s.depth && !s.rebuild() {
+			if s.t+s.m > s.limit && !s.rebuild() {
 				return false
 			}
 			if !(s.unitGain(r) > least) {
@@ -95,6 +95,9 @@ func (s *tableau) exchange() bool {
 	return true
 }
 
+// mostCandidates bounds the units that an exchange looks at: those after it, of small gain, hardly ever find a partner.
+const mostCandidates = 48
+
 // candidates is the removed units whose gain is above least, greatest first.
 func (s *tableau) candidates(least float64) []int {
 	var units []int
@@ -107,7 +110,7 @@ func (s *tableau) candidates(least float64) []int {
 		}
 	}
 	sort.SliceStable(units, func(i, j int) bool { return gain[units[i]] > gain[units[j]] })
-	return units
+	return units[:min(len(units), mostCandidates)]
 }
 
 // partner is the kept unit whose removal after bringing r back costs least, and what the loss then falls by in all.

@@ -2,6 +2,7 @@ package obs
 
 import (
 	"math"
+	"slices"
 
 	"github.com/obc-onnx/obc/internal/kernel"
 )
@@ -32,16 +33,22 @@ type tableau struct {
 	kept     []bool
 
 	// S_0
-	inK, inR []int     // columns of K and R when the panel began
-	slot     []int     // place in inK or inR; -1 for dead columns
-	baseK    []bool    // in K when the panel began
-	c        []float64 // k x k
-	xt       []float64 // r x k: X^T
-	hrk      []float64 // r x k
-	moved    []bool    // columns that were pivoted on: their base column is zero
+	inK, inR []int               // columns of K and R when the panel began
+	slot     []int               // place in inK or inR; -1 for dead columns
+	baseK    []bool              // in K when the panel began
+	c        []float64           // k x k
+	xt       []float64           // r x k: X^T
+	hrk      []float64           // r x k
+	moved    []bool              // columns that were pivoted on: their base column is zero
+	gathered []int               // the columns whose H_RK X are in products
+	products []float64           // a row of |R| for each
+	x        []float64           // scratch
+	likely   func(c int) float64 // rates how soon column c of R may be brought back; nothing above 0: not soon
+	rating   []float64
 
 	// panel, in the layout of package kernel
 	depth, t int
+	limit    int // of t
 	u        []float64
 	sign     []float64
 	coef     []float64
@@ -55,17 +62,30 @@ type tableau struct {
 	work          *small
 }
 
-// mostPivots is the depth of a tableau's panel; when it is full the tableau is set up anew.
-const mostPivots = 256
+// A tableau is set up anew after so many pivots that the panel has cost about as much as that does, but no sooner than leastPivots and no later
+// than mostPivots.
+const (
+	leastPivots = 64
+	mostPivots  = 512
+)
 
+// patience is the number of pivots after which setting up anew pays: a panel of t columns has cost d t^2/2 multiply-adds, one of which takes as long as
+// 2.5 of the matrix product for X, and 0.8 of the inversion.
+func (s *tableau) patience(k, r float64) int {
+	return min(max(int(math.Sqrt(2*k*k*(0.6*k+0.4*r)/float64(s.d))), leastPivots), s.depth-s.m)
+}
+
+// newTableau keeps entries within units of m columns current.
 func newTableau(p *Prepared, h []float64, m int) *tableau {
 	d := p.D
 	ld := (d + tile - 1) / tile * tile
 	v := func(n int) []float64 { return make([]float64, n) }
 	depth := min(mostPivots, d+16) + m
-	return &tableau{k: kernel.ElimOf[float64](), d: d, ld: ld, m: m, h: h, ridge: p.ridge(), dead: p.Dead, w0: v(d), kept: make([]bool, d), slot: make([]int, d), baseK: make([]bool, d),
+	s := &tableau{k: kernel.ElimOf[float64](), d: d, ld: ld, m: m, h: h, ridge: p.ridge(), dead: p.Dead, w0: v(d), kept: make([]bool, d), slot: make([]int, d), baseK: make([]bool, d),
 		moved: make([]bool, d), depth: depth, u: v(depth * ld), sign: v(depth), coef: v(depth), diag: v(ld), z: v(ld), near: v(d * m), col: v(ld), none: v(ld),
-		diagTry: v(ld), zTry: v(ld), work: newSmall(m)}
+		diagTry: v(ld), zTry: v(ld), work: newSmall(m), rating: v(d)}
+	s.likely = s.gain
+	return s
 }
 
 // ridge is what damping adds to the diagonal of H.
@@ -129,6 +149,8 @@ func (s *tableau) rebuild() bool {
 	if k > 0 && r > 0 {
 		kernel.Dgemm(false, false, r, k, k, 1, s.hrk, k, s.c, k, 0, s.xt, k, 1)
 	}
+	s.limit = s.patience(float64(k), float64(r))
+	s.gathered = s.gathered[:0]
 	s.solution()
 	s.entries()
 	return true
@@ -212,8 +234,9 @@ func (s *tableau) baseColumn(p int, only bool) {
 		}
 		if !only {
 			row := s.h[p*s.d : (p+1)*s.d]
+			y, step := s.explained(p)
 			for i, r := range s.inR {
-				s.col[r] = row[r] - dot(s.hrk[i*k:(i+1)*k], x)
+				s.col[r] = row[r] - y[i*step]
 			}
 		}
 	}
@@ -223,6 +246,50 @@ func (s *tableau) baseColumn(p int, only bool) {
 		}
 	}
 }
+
+// explained is H_RK X_Kp for column p of R, element i at [i*step]. It is computed for several columns at once, those that likely rates highest, as they
+// may be asked for next: a matrix product is many times faster than a dot product after the other.
+func (s *tableau) explained(p int) (x []float64, step int) {
+	if i := slices.Index(s.gathered, p); i >= 0 {
+		return s.products[i:], len(s.gathered)
+	}
+	r, k := len(s.inR), len(s.inK)
+	s.gathered = append(s.gathered[:0], p)
+	for _, c := range s.inR {
+		s.rating[c] = -1
+		if !s.moved[c] && c != p {
+			s.rating[c] = s.likely(c)
+		}
+	}
+	for len(s.gathered) < min(batch, r) {
+		best, at := 0.0, -1
+		for _, c := range s.inR {
+			if s.rating[c] > best {
+				best, at = s.rating[c], c
+			}
+		}
+		if at < 0 {
+			break
+		}
+		s.gathered = append(s.gathered, at)
+		s.rating[at] = -1
+	}
+	n := len(s.gathered)
+	s.x = resize(s.x, n*k)
+	for i, c := range s.gathered {
+		copy(s.x[i*k:(i+1)*k], s.xt[s.slot[c]*k:(s.slot[c]+1)*k])
+	}
+	s.products = resize(s.products, n*r)
+	if k == 0 {
+		clear(s.products)
+	} else {
+		kernel.Dgemm(false, true, r, n, k, 1, s.hrk, k, s.x, k, 0, s.products, n, 1)
+	}
+	return s.products, n
+}
+
+// batch is how many columns explained computes at once.
+const batch = 16
 
 // coefficients sets coef to s_t u_t[p] for the first n columns of the panel.
 func (s *tableau) coefficients(p, n int) []float64 {
@@ -238,7 +305,7 @@ func (s *tableau) gain(p int) float64 { return s.z[p] * s.z[p] / s.diag[p] / 2 }
 
 // pivot moves column p to the other side. It returns false if the panel was full and setting up anew failed.
 func (s *tableau) pivot(p int) bool {
-	if s.t == s.depth && !s.rebuild() {
+	if s.t >= s.limit && !s.rebuild() {
 		return false
 	}
 	pp := s.diag[p]

@@ -148,7 +148,7 @@ func (s *tableau) gainBeside(q, n int) float64 {
 
 // flip moves unit b to the other side.
 func (s *tableau) flip(b int) bool {
-	if s.t+s.m > s.depth && !s.rebuild() {
+	if s.t+s.m > s.limit && !s.rebuild() {
 		return false
 	}
 	for p := b * s.m; p < (b+1)*s.m; p++ {
