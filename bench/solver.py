@@ -10,8 +10,8 @@ plain_obs.py is the plain form of the method: a batch of rows, each with its own
 of its rank) is subtracted for every weight or block that goes. Layers are .npz files with W and H, or made up of random correlated inputs.
 
 Every step of the plain form touches the whole matrix and so takes as long as any other. Layers of --full columns or fewer it solves
-whole; of wider ones --steps steps are timed, after --warm others, on one batch of --parallel rows, and multiplied by their number; the
-Cholesky inversion, once a layer, is added. obc solves all rows whole, inversion, grids and losses included. Both programs take turns,
+whole; of wider ones --steps steps are timed, after --warm others, on one batch of --parallel rows, and the least is multiplied by their
+number; the Cholesky inversion, once a layer, is added. obc solves all rows whole, inversion, grids and losses included. Both programs take turns,
 and the least of --count times of each counts. Needs Python with torch, numpy and, for --hessian, scipy.
 """
 import argparse
@@ -84,7 +84,7 @@ def rival_solver(o):
             seconds = time.perf_counter() - start
         except Enough:
             steps = {"24": d // 2, "block4": d // 4}.get(method, d)
-            step = (seen[-1] - seen[-1 - o.steps]) / o.steps
+            step = min(b - a for a, b in zip(seen[-1 - o.steps:], seen[-o.steps:]))
             seconds = seen[0] - start + step * steps * rows / min(o.parallel, rows)
         print(json.dumps(seconds), flush=True)
 
