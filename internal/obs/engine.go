@@ -2,6 +2,7 @@ package obs
 
 import (
 	"context"
+	"errors"
 	"math"
 	"runtime"
 
@@ -125,24 +126,41 @@ func newEngine[T number](base *tiled[T]) *engine[T] {
 func (e *engine[T]) padded() int { return (e.n + tile - 1) / tile * tile }
 
 // run eliminates the columns of a row with weights w as r says; each, if not nil, sees every elimination with its cost,
-// diff^2/(2 diag), and stops the row by returning false. The weights are then in e.weights.
-func (e *engine[T]) run(w []float32, row int, r rule[T], each func(p int, cost float64) bool) {
+// diff^2/(2 diag), and stops the row by returning false. The weights are then in e.weights. The error is errDigits.
+func (e *engine[T]) run(w []float32, row int, r rule[T], each func(p int, cost float64) bool) error {
 	e.reset(w)
 	r.start(e, row)
 	for e.n > 0 {
 		p, value := r.choose(e)
 		if p < 0 {
-			return
+			return nil
+		}
+		if d := float64(e.diag[p]); !(d > 0) || math.IsInf(d, 1) {
+			return errDigits
 		}
 		cost := e.eliminate(p, value)
 		r.eliminated(e, p)
 		if each != nil && !each(p, cost) {
-			return
+			return nil
 		}
 		if e.t == e.depth {
 			e.update(r)
 		}
 	}
+	return nil
+}
+
+// errDigits says that a diagonal element of the inverse Hessian was rounded to something that is not positive.
+var errDigits = errors.New("elimination of columns lost its digits: raise the damping")
+
+// inPrecision solves in float32 where that serves, else, or when float32 has lost its digits after all, in float64.
+func inPrecision[R any](p *Prepared, single, double func() (R, error)) (R, error) {
+	if !p.double() {
+		if r, err := single(); !errors.Is(err, errDigits) {
+			return r, err
+		}
+	}
+	return double()
 }
 
 func (e *engine[T]) reset(w []float32) {
@@ -295,7 +313,7 @@ func (e *engine[T]) weights(dst []float32) {
 }
 
 // eachEngine calls work for every row, each worker with an engine and a rule of its own, on units of c columns.
-func eachEngine[T number](ctx context.Context, w Matrix, p *Prepared, c int, o Options, fresh func() rule[T], work func(e *engine[T], r rule[T], x []float32, row int)) error {
+func eachEngine[T number](ctx context.Context, w Matrix, p *Prepared, c int, o Options, fresh func() rule[T], work func(e *engine[T], r rule[T], x []float32, row int) error) error {
 	type worker struct {
 		e *engine[T]
 		r rule[T]
@@ -304,17 +322,17 @@ func eachEngine[T number](ctx context.Context, w Matrix, p *Prepared, c int, o O
 	base := newTiled[T](p, c)
 	return eachRow(ctx, w.Rows, o, func() *worker { return &worker{newEngine(base), fresh(), make([]float32, w.Cols)} }, func(k *worker, row int) error {
 		p.start(w, row, k.x)
-		work(k.e, k.r, k.x, row)
-		return nil
+		return work(k.e, k.r, k.x, row)
 	})
 }
 
 // solveRows eliminates in every row what the rule says, and returns the weights.
 func solveRows[T number](ctx context.Context, w Matrix, p *Prepared, o Options, fresh func() rule[T]) (Matrix, error) {
 	out := NewMatrix(w.Rows, w.Cols)
-	err := eachEngine(ctx, w, p, 1, o, fresh, func(e *engine[T], r rule[T], x []float32, row int) {
-		e.run(x, row, r, nil)
+	err := eachEngine(ctx, w, p, 1, o, fresh, func(e *engine[T], r rule[T], x []float32, row int) error {
+		err := e.run(x, row, r, nil)
 		e.weights(out.Row(row))
+		return err
 	})
 	return out, err
 }

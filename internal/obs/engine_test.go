@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -161,10 +162,13 @@ func steps[T number](p *Prepared, w []float32, row, c int, r rule[T]) (done []st
 			x[i] = 0
 		}
 	}
-	e.run(x, row, r, func(at int, _ float64) bool {
+	err := e.run(x, row, r, func(at int, _ float64) bool {
 		done = append(done, step{int(e.at[at]), float64(e.w[at])})
 		return true
 	})
+	if err != nil {
+		panic(err)
+	}
 	out = make([]float32, len(w))
 	e.weights(out)
 	return done, out
@@ -344,4 +348,68 @@ func engineBytes[T number](e *engine[T]) int {
 		n += cap(x) * int(unsafe.Sizeof(x[0]))
 	}
 	return n + 4*cap(e.at) + 4*cap(e.pos) + cap(e.gone)
+}
+
+// A trace that is kept takes no more than the memory limit; one byte less and it is not kept.
+func TestTraceMemory(t *testing.T) {
+	for _, d := range []int{40, 200, 400} {
+		for _, c := range []int{1, 4, 40} {
+			pr := randomProblem(3, d, 2*d, 5)
+			p := mustPrepare(t, pr, 0.01)
+			most := 3 * pathBytes(d, d/c)
+			tr, err := NewTrace(context.Background(), pr.w, p, c, Options{MemoryLimit: most})
+			if err != nil {
+				t.Fatal(err)
+			}
+			bytes := int64(0)
+			for _, k := range tr.kept {
+				bytes += 4*int64(cap(k.w)) + int64(unsafe.Sizeof(place{}))*int64(cap(k.at))
+				for i, at := range k.at {
+					if i == 0 || &at.cols[0] != &k.at[i-1].cols[0] {
+						bytes += 4 * int64(cap(at.cols))
+					}
+				}
+			}
+			if bytes == 0 || bytes > most {
+				t.Errorf("d=%d c=%d: the trace takes %d bytes of %d", d, c, bytes, most)
+			}
+			if tr, err = NewTrace(context.Background(), pr.w, p, c, Options{MemoryLimit: most - 1}); err != nil || tr.kept != nil {
+				t.Errorf("d=%d c=%d: kept over the limit, %v", d, c, err)
+			}
+		}
+	}
+}
+
+// Where float32 loses a pivot the layer is solved in float64; where float64 does as well, an error says so.
+func TestLostDigits(t *testing.T) {
+	ctx := context.Background()
+	w := Matrix{1, 2, []float32{1, 3}}
+	solve := func(p *Prepared) (out []*Result, errs []error) {
+		keep := func(r *Result, err error) { out, errs = append(out, r), append(errs, err) }
+		g, err := FitGrid(w, GridSpec{Bits: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep(Quantize(ctx, w, p, g, nil, Options{}))
+		keep(Unstructured(ctx, w, p, 1, Options{MemoryLimit: 1}))
+		keep(Unstructured(ctx, w, p, 1, Options{}))
+		keep(Blocks(ctx, w, p, 2, 1, Options{}))
+		return out, errs
+	}
+	p := &Prepared{D: 2, H: []float64{1, 0, 0, 1}, Hinv: []float64{1, 1, 1, 1 + 1e-8}, Dead: make([]bool, 2), Inflate: 1}
+	out, errs := solve(p)
+	for i, r := range out {
+		if errs[i] != nil {
+			t.Errorf("case %d: %v", i, errs[i])
+		} else if v := r.W.Data[0] + r.W.Data[1]; v-v != 0 {
+			t.Errorf("case %d: weights %v", i, r.W.Data)
+		}
+	}
+	p.Hinv[3] = 0.5
+	_, errs = solve(p)
+	for i, err := range errs {
+		if !errors.Is(err, errDigits) {
+			t.Errorf("case %d: error %v", i, err)
+		}
+	}
 }

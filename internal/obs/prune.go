@@ -45,10 +45,13 @@ func NM(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options) (*Resul
 }
 
 func nm32or64(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options) (Matrix, error) {
-	if p.double() {
-		return solveRows(ctx, w, p, o, func() rule[float64] { return &groups[float64]{n: n, m: m} })
-	}
-	return solveRows(ctx, w, p, o, func() rule[float32] { return &groups[float32]{n: n, m: m} })
+	return inPrecision(p,
+		func() (Matrix, error) {
+			return solveRows(ctx, w, p, o, func() rule[float32] { return &groups[float32]{n: n, m: m} })
+		},
+		func() (Matrix, error) {
+			return solveRows(ctx, w, p, o, func() rule[float64] { return &groups[float64]{n: n, m: m} })
+		})
 }
 
 func checkNM(n, m int) error {

@@ -20,10 +20,13 @@ func Quantize(ctx context.Context, w Matrix, p *Prepared, g *Grid, mask []bool, 
 }
 
 func round32or64(ctx context.Context, w Matrix, p *Prepared, g *Grid, mask []bool, o Options) (Matrix, error) {
-	if p.double() {
-		return solveRows(ctx, w, p, o, func() rule[float64] { return &rounding[float64]{g: g, mask: mask} })
-	}
-	return solveRows(ctx, w, p, o, func() rule[float32] { return &rounding[float32]{g: g, mask: mask} })
+	return inPrecision(p,
+		func() (Matrix, error) {
+			return solveRows(ctx, w, p, o, func() rule[float32] { return &rounding[float32]{g: g, mask: mask} })
+		},
+		func() (Matrix, error) {
+			return solveRows(ctx, w, p, o, func() rule[float64] { return &rounding[float64]{g: g, mask: mask} })
+		})
 }
 
 func checkQuantize(w Matrix, p *Prepared, g *Grid, mask []bool) error {

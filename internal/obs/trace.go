@@ -2,8 +2,10 @@ package obs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"unsafe"
 )
 
 // Trace is the whole elimination of a layer: every row pruned step by step, cheapest block of C columns first, until
@@ -20,6 +22,7 @@ type Trace struct {
 	p             *Prepared
 	o             Options
 	kept          []path // by row; nil in "less memory"
+	double        bool   // rows run in float64
 }
 
 // path is the weights of a row after each step, those that are left, by position.
@@ -34,6 +37,12 @@ type place struct {
 	cols  []int32
 }
 
+// pathBytes is the most that the path of a row takes: weights, places, and a list of columns for each panel of 16 columns or more.
+func pathBytes(cols, steps int) int64 {
+	n := int64(cols + 3*tile)
+	return int64(steps)*(n*2+int64(unsafe.Sizeof(place{}))) + n*n/8
+}
+
 // mostC is the largest block: it must fit into a panel.
 const mostC = deepest
 
@@ -46,8 +55,8 @@ func NewTrace(ctx context.Context, w Matrix, p *Prepared, c int, o Options) (*Tr
 		return nil, err
 	}
 	steps := w.Cols / c
-	t := &Trace{Rows: w.Rows, Cols: w.Cols, C: c, Steps: steps, Cost: make([]float64, w.Rows*steps), Order: make([]int32, w.Rows*steps), w: w, p: p, o: o}
-	if int64(w.Rows)*int64(steps)*int64(w.Cols+3*tile)*2 <= o.traceMemory() {
+	t := &Trace{Rows: w.Rows, Cols: w.Cols, C: c, Steps: steps, Cost: make([]float64, w.Rows*steps), Order: make([]int32, w.Rows*steps), w: w, p: p, o: o, double: p.double()}
+	if int64(w.Rows)*pathBytes(w.Cols, steps) <= o.traceMemory() {
 		t.kept = make([]path, w.Rows)
 	}
 	var keep func(e state, row, step int) bool
@@ -70,10 +79,15 @@ type state interface {
 
 // rows runs all rows, filling Cost and Order, and calls each, if not nil, after each step until it returns false.
 func (t *Trace) rows(ctx context.Context, each func(e state, row, step int) bool) error {
-	if t.p.double() {
-		return traceRows[float64](ctx, t, each)
+	var err error
+	if !t.double {
+		err = traceRows[float32](ctx, t, each)
+		t.double = errors.Is(err, errDigits)
 	}
-	return traceRows[float32](ctx, t, each)
+	if t.double {
+		err = traceRows[float64](ctx, t, each)
+	}
+	return err
 }
 
 func traceRows[T number](ctx context.Context, t *Trace, each func(e state, row, step int) bool) error {
@@ -83,9 +97,12 @@ func traceRows[T number](ctx context.Context, t *Trace, each func(e state, row, 
 		}
 		return unstructured[T]{}
 	}
-	return eachEngine(ctx, t.w, t.p, t.C, t.o, fresh, func(e *engine[T], r rule[T], x []float32, row int) {
-		i, sum := 0, 0.0
-		e.run(x, row, r, func(p int, cost float64) bool {
+	return eachEngine(ctx, t.w, t.p, t.C, t.o, fresh, func(e *engine[T], r rule[T], x []float32, row int) error {
+		i, sum, stopped := 0, 0.0, false
+		if t.kept != nil {
+			t.kept[row] = path{}
+		}
+		err := e.run(x, row, r, func(p int, cost float64) bool {
 			i, sum = i+1, sum+cost
 			if i%t.C != 0 {
 				return true
@@ -93,8 +110,13 @@ func traceRows[T number](ctx context.Context, t *Trace, each func(e state, row, 
 			s := i/t.C - 1
 			t.Cost[row*t.Steps+s], t.Order[row*t.Steps+s] = sum, e.at[p]/int32(t.C)
 			sum = 0
-			return each == nil || each(e, row, s)
+			stopped = each != nil && !each(e, row, s)
+			return !stopped
 		})
+		if err == nil && !stopped && i < t.Steps*t.C {
+			return errDigits // no block's cost was a number any more
+		}
+		return err
 	})
 }
 
@@ -121,7 +143,8 @@ func (k *path) keep(e state, steps, room int) {
 	p := place{start: len(k.w)}
 	w, cols := e.open(k.w)
 	if cols != nil {
-		p.cols = append(p.cols, cols...)
+		p.cols = make([]int32, len(cols))
+		copy(p.cols, cols)
 	} else {
 		p.cols = k.at[len(k.at)-1].cols
 	}
