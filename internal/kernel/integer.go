@@ -155,20 +155,65 @@ func Requant[T Byte](dst []T, sums []int32, factor float32, zero int32) {
 	if T(0)-1 < 0 {
 		lo, hi = -128, 127
 	}
-	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst))
-	active.requant(b, sums[:len(b)], factor, float32(lo-zero), float32(hi-zero), zero)
+	active.requant(raw(dst), sums[:len(dst)], factor, float32(lo-zero), float32(hi-zero), zero)
+}
+
+// Quantize sets dst = min(hi, max(lo, round(x/scale) + zero)) as Requant does; NaN gives the lowest code.
+func Quantize[T Byte](dst []T, x []float32, scale float32, zero int32) {
+	lo, hi := int32(0), int32(255)
+	if T(0)-1 < 0 {
+		lo, hi = -128, 127
+	}
+	active.quant(raw(dst), x[:len(dst)], scale, float32(lo-zero), float32(hi-zero), zero)
+}
+
+// Dequantize sets dst = (x - zero)*scale, over len(dst).
+func Dequantize[T Byte](dst []float32, x []T, scale float32, zero int32) {
+	x = x[:len(dst)]
+	if T(0)-1 < 0 {
+		active.dequantS(dst, raw(x), scale, float32(zero))
+	} else {
+		active.dequantU(dst, raw(x), scale, float32(zero))
+	}
+}
+
+// raw is x as bytes.
+func raw[T Byte](x []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }
 
 func requantGeneric(dst []byte, sums []int32, factor, lo, hi float32, zero int32) {
 	for i, s := range sums {
-		v := float32(s) * factor
-		if !(v > lo) {
-			v = lo
-		}
-		if v > hi {
-			v = hi
-		}
-		dst[i] = byte(int32(math.RoundToEven(float64(v))) + zero)
+		dst[i] = rounded(float32(s)*factor, lo, hi, zero)
+	}
+}
+
+func quantGeneric(dst []byte, x []float32, scale, lo, hi float32, zero int32) {
+	for i, v := range x {
+		dst[i] = rounded(v/scale, lo, hi, zero)
+	}
+}
+
+// rounded is round(v) within lo..hi, plus zero.
+func rounded(v, lo, hi float32, zero int32) byte {
+	if !(v > lo) {
+		v = lo
+	}
+	if v > hi {
+		v = hi
+	}
+	return byte(int32(math.RoundToEven(float64(v))) + zero)
+}
+
+func dequantUGeneric(dst []float32, x []byte, scale, zero float32) {
+	for i, v := range x {
+		dst[i] = (float32(v) - zero) * scale
+	}
+}
+
+func dequantSGeneric(dst []float32, x []byte, scale, zero float32) {
+	for i, v := range x {
+		dst[i] = (float32(int8(v)) - zero) * scale
 	}
 }
 

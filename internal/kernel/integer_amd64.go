@@ -14,6 +14,21 @@ func igemmAVX2(rows int, vecs int, k int, a *float32, rs int, cs int, b *float32
 //go:noescape
 func requantAVX2(dst *byte, sums *int32, vecs int, factor float32, lo float32, hi float32, zero int32)
 
+// quantAVX2 is quantGeneric for vecs vectors: lo and hi are the limits without the zero point.
+//
+//go:noescape
+func quantAVX2(dst *byte, x *float32, vecs int, scale float32, lo float32, hi float32, zero int32)
+
+// dequantUAVX2 is dequantGeneric for vecs vectors.
+//
+//go:noescape
+func dequantUAVX2(dst *float32, x *byte, vecs int, scale float32, zero float32)
+
+// dequantSAVX2 is dequantGeneric for vecs vectors.
+//
+//go:noescape
+func dequantSAVX2(dst *float32, x *byte, vecs int, scale float32, zero float32)
+
 // igemmAVX512 is sgemm for pairs of int16 with sums in int32: see microPairs. e is not used.
 //
 //go:noescape
@@ -28,3 +43,18 @@ func igemmVNNIAVX512(rows int, vecs int, k int, a *float32, rs int, cs int, b *f
 //
 //go:noescape
 func requantAVX512(dst *byte, sums *int32, vecs int, factor float32, lo float32, hi float32, zero int32)
+
+// quantAVX512 is quantGeneric for vecs vectors: lo and hi are the limits without the zero point.
+//
+//go:noescape
+func quantAVX512(dst *byte, x *float32, vecs int, scale float32, lo float32, hi float32, zero int32)
+
+// dequantUAVX512 is dequantGeneric for vecs vectors.
+//
+//go:noescape
+func dequantUAVX512(dst *float32, x *byte, vecs int, scale float32, zero float32)
+
+// dequantSAVX512 is dequantGeneric for vecs vectors.
+//
+//go:noescape
+func dequantSAVX512(dst *float32, x *byte, vecs int, scale float32, zero float32)

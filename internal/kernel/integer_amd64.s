@@ -799,6 +799,80 @@ DATA lowBytes<>+24(SB)/4, $0x80808080
 DATA lowBytes<>+28(SB)/4, $0x80808080
 GLOBL lowBytes<>(SB), RODATA|NOPTR, $32
 
+// func quantAVX2(dst *byte, x *float32, vecs int, scale float32, lo float32, hi float32, zero int32)
+// Requires: AVX, AVX2
+TEXT ·quantAVX2(SB), NOSPLIT, $0-40
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         vecs+16(FP), DX
+	VBROADCASTSS scale+24(FP), Y0
+	VBROADCASTSS lo+28(FP), Y1
+	VBROADCASTSS hi+32(FP), Y2
+	VBROADCASTSS zero+36(FP), Y3
+
+loop:
+	VMOVUPS      (CX), Y4
+	VDIVPS       Y0, Y4, Y4
+	VMAXPS       Y1, Y4, Y4
+	VMINPS       Y2, Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VPADDD       Y3, Y4, Y4
+	VMOVUPS      lowBytes<>+0(SB), Y5
+	VPSHUFB      Y5, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X5
+	VPUNPCKLDQ   X5, X4, X5
+	VMOVQ        X5, (AX)
+	ADDQ         $0x00000008, AX
+	ADDQ         $0x00000020, CX
+	DECQ         DX
+	JNZ          loop
+	VZEROUPPER
+	RET
+
+// func dequantUAVX2(dst *float32, x *byte, vecs int, scale float32, zero float32)
+// Requires: AVX, AVX2
+TEXT ·dequantUAVX2(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         vecs+16(FP), DX
+	VBROADCASTSS scale+24(FP), Y0
+	VBROADCASTSS zero+28(FP), Y1
+
+loop:
+	VPMOVZXBD (CX), Y2
+	VCVTDQ2PS Y2, Y2
+	VSUBPS    Y1, Y2, Y2
+	VMULPS    Y0, Y2, Y2
+	VMOVUPS   Y2, (AX)
+	ADDQ      $0x00000020, AX
+	ADDQ      $0x00000008, CX
+	DECQ      DX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func dequantSAVX2(dst *float32, x *byte, vecs int, scale float32, zero float32)
+// Requires: AVX, AVX2
+TEXT ·dequantSAVX2(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         vecs+16(FP), DX
+	VBROADCASTSS scale+24(FP), Y0
+	VBROADCASTSS zero+28(FP), Y1
+
+loop:
+	VPMOVSXBD (CX), Y2
+	VCVTDQ2PS Y2, Y2
+	VSUBPS    Y1, Y2, Y2
+	VMULPS    Y0, Y2, Y2
+	VMOVUPS   Y2, (AX)
+	ADDQ      $0x00000020, AX
+	ADDQ      $0x00000008, CX
+	DECQ      DX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
 // func igemmAVX512(rows int, vecs int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte)
 // Requires: AVX, AVX512F
 TEXT ·igemmAVX512(SB), NOSPLIT, $0-96
@@ -4682,6 +4756,76 @@ loop:
 	VPMOVDB   Z4, (AX)
 	ADDQ      $0x00000010, AX
 	ADDQ      $0x00000040, CX
+	DECQ      DX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func quantAVX512(dst *byte, x *float32, vecs int, scale float32, lo float32, hi float32, zero int32)
+// Requires: AVX, AVX512F
+TEXT ·quantAVX512(SB), NOSPLIT, $0-40
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         vecs+16(FP), DX
+	VBROADCASTSS scale+24(FP), Z0
+	VBROADCASTSS lo+28(FP), Z1
+	VBROADCASTSS hi+32(FP), Z2
+	VBROADCASTSS zero+36(FP), Z3
+
+loop:
+	VMOVUPS   (CX), Z4
+	VDIVPS    Z0, Z4, Z4
+	VMAXPS    Z1, Z4, Z4
+	VMINPS    Z2, Z4, Z4
+	VCVTPS2DQ Z4, Z4
+	VPADDD    Z3, Z4, Z4
+	VPMOVDB   Z4, (AX)
+	ADDQ      $0x00000010, AX
+	ADDQ      $0x00000040, CX
+	DECQ      DX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func dequantUAVX512(dst *float32, x *byte, vecs int, scale float32, zero float32)
+// Requires: AVX, AVX512F
+TEXT ·dequantUAVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         vecs+16(FP), DX
+	VBROADCASTSS scale+24(FP), Z0
+	VBROADCASTSS zero+28(FP), Z1
+
+loop:
+	VPMOVZXBD (CX), Z2
+	VCVTDQ2PS Z2, Z2
+	VSUBPS    Z1, Z2, Z2
+	VMULPS    Z0, Z2, Z2
+	VMOVUPS   Z2, (AX)
+	ADDQ      $0x00000040, AX
+	ADDQ      $0x00000010, CX
+	DECQ      DX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func dequantSAVX512(dst *float32, x *byte, vecs int, scale float32, zero float32)
+// Requires: AVX, AVX512F
+TEXT ·dequantSAVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         vecs+16(FP), DX
+	VBROADCASTSS scale+24(FP), Z0
+	VBROADCASTSS zero+28(FP), Z1
+
+loop:
+	VPMOVSXBD (CX), Z2
+	VCVTDQ2PS Z2, Z2
+	VSUBPS    Z1, Z2, Z2
+	VMULPS    Z0, Z2, Z2
+	VMOVUPS   Z2, (AX)
+	ADDQ      $0x00000040, AX
+	ADDQ      $0x00000010, CX
 	DECQ      DX
 	JNZ       loop
 	VZEROUPPER

@@ -112,6 +112,43 @@ func TestRequant(t *testing.T) {
 	})
 }
 
+func TestQuantize(t *testing.T) {
+	everyForm(t, func(t *testing.T) {
+		r := newRand()
+		for _, n := range sizes {
+			x, back := random(r, n), make([]float32, n)
+			for i := range x {
+				x[i] = float32(math.Round(float64(40*x[i]))) / 2 // halves occur
+				if i%11 == 3 {
+					x[i] = []float32{nan, posInf, negInf, 1e30}[i%4]
+				}
+			}
+			const s, z = 0.25, 7
+			u, c := make([]uint8, n), make([]int8, n)
+			Quantize(u, x, s, z)
+			Quantize(c, x, s, -z)
+			for i, v := range x {
+				want := func(lo, hi, zero float64) float64 {
+					if v != v {
+						return lo
+					}
+					return min(hi, max(lo, math.RoundToEven(float64(v)/s)+zero))
+				}
+				near(t, "uint8", i, float64(u[i]), want(0, 255, z), 0)
+				near(t, "int8", i, float64(c[i]), want(-128, 127, -z), 0)
+			}
+			Dequantize(back, u, s, z)
+			for i, v := range back {
+				near(t, "from uint8", i, float64(v), (float64(u[i])-z)*s, 0)
+			}
+			Dequantize(back, c, s, -z)
+			for i, v := range back {
+				near(t, "from int8", i, float64(v), (float64(c[i])+z)*s, 0)
+			}
+		}
+	})
+}
+
 func BenchmarkIntProduct(b *testing.B) {
 	const n = 512
 	x, y := make([]int32, n*n/2), make([]int32, n*n)

@@ -30,3 +30,25 @@ func requantWith(f func(dst *byte, sums *int32, vecs int, factor, lo, hi float32
 		requantGeneric(dst[n*lanes:], sums[n*lanes:len(dst)], factor, lo, hi, zero)
 	}
 }
+
+func quantWith(f func(dst *byte, x *float32, vecs int, scale, lo, hi float32, zero int32), lanes int) func(dst []byte, x []float32, scale, lo, hi float32, zero int32) {
+	return func(dst []byte, x []float32, scale, lo, hi float32, zero int32) {
+		n := len(dst) / lanes
+		if n > 0 {
+			_ = x[n*lanes-1]
+			f(&dst[0], &x[0], n, scale, lo, hi, zero)
+		}
+		quantGeneric(dst[n*lanes:], x[n*lanes:len(dst)], scale, lo, hi, zero)
+	}
+}
+
+func dequantWith(f func(dst *float32, x *byte, vecs int, scale, zero float32), rest func(dst []float32, x []byte, scale, zero float32), lanes int) func(dst []float32, x []byte, scale, zero float32) {
+	return func(dst []float32, x []byte, scale, zero float32) {
+		n := len(dst) / lanes
+		if n > 0 {
+			_ = x[n*lanes-1]
+			f(&dst[0], &x[0], n, scale, zero)
+		}
+		rest(dst[n*lanes:], x[n*lanes:len(dst)], scale, zero)
+	}
+}

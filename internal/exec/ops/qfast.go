@@ -2,7 +2,9 @@ package ops
 
 import (
 	"fmt"
+	"math"
 	"sync"
+	"unsafe"
 
 	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/internal/kernel"
@@ -218,4 +220,47 @@ func requantRows(c *exec.Call, y *tensor, sums []int32, n int, zero int32, facto
 		return false
 	}
 	return true
+}
+
+// quantizeVector writes 8-bit codes of float32 by the vector kernel; false for other types, grids of fewer codes and odd zero points.
+func quantizeVector(y, x any, scale, zero, width float64) bool {
+	in, ok := x.([]float32)
+	if !ok || width != 255 || zero != math.Trunc(zero) || math.Abs(zero) > 255 {
+		return false
+	}
+	switch out := y.(type) {
+	case []uint8:
+		kernel.Quantize(out, in, float32(scale), int32(zero))
+	case []int8:
+		kernel.Quantize(out, in, float32(scale), int32(zero))
+	default:
+		return false
+	}
+	return true
+}
+
+// dequantizeVector is the reverse of quantizeVector.
+func dequantizeVector(y, x any, scale, zero float64) bool {
+	out, ok := y.([]float32)
+	if !ok || zero != math.Trunc(zero) || math.Abs(zero) > 255 {
+		return false
+	}
+	switch in := x.(type) {
+	case []uint8:
+		kernel.Dequantize(out, in, float32(scale), int32(zero))
+	case []int8:
+		kernel.Dequantize(out, in, float32(scale), int32(zero))
+	default:
+		return false
+	}
+	return true
+}
+
+// codes writes raw bytes of a grid's codes for values in its steps.
+func (g byteGrid) codes(dst []byte, steps []float32) {
+	if g.typ == onnxio.Int8 {
+		kernel.Quantize(unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst)), steps, 1, int32(g.zero))
+		return
+	}
+	kernel.Quantize(dst, steps, 1, int32(g.zero))
 }

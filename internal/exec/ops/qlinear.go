@@ -144,8 +144,14 @@ func qlinearBinary(op func(a, b float32) float32, product bool) exec.Kernel {
 		}
 		y := c.New(a.Type, shape...)
 		binaryInto(c, rawBytes(y), rawBytes(a), rawBytes(b), shape, a.Shape, b.Shape, func(d, a, b []byte, sa, sb int) {
-			for i := range d {
-				d[i] = g[2].code(float64(op(ta[a[i*sa]], tb[b[i*sb]])))
+			var steps [256]float32 // results in steps of C, some at a time
+			for len(d) > 0 {
+				n := min(len(d), len(steps))
+				for i := range n {
+					steps[i] = op(ta[a[i*sa]], tb[b[i*sb]])
+				}
+				g[2].codes(d[:n], steps[:n])
+				d, a, b = d[n:], a[n*sa:], b[n*sb:]
 			}
 		})
 		c.Out[0] = y

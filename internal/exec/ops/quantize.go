@@ -197,6 +197,9 @@ func quantizeRuns[I integer, F float](c *exec.Call, l gridLayout, out []I, in []
 	l.eachRun(c, func(from, to, at, step int) {
 		x, y := in[from:to], out[from:to]
 		s, z := F(scale[at]), zero[at]
+		if step == 0 && quantizeVector(any(y), any(x), float64(s), z, hi-lo) {
+			return
+		}
 		for i, v := range x {
 			if step != 0 {
 				s, z = F(scale[at+i]), zero[at+i]
@@ -294,6 +297,9 @@ func dequantizeRuns[I number, F float](c *exec.Call, l gridLayout, out []F, in [
 	l.eachRun(c, func(from, to, at, step int) {
 		x, y := in[from:to], out[from:to]
 		s, z := F(scale[at]), F(zero[at])
+		if step == 0 && dequantizeVector(any(y), any(x), float64(s), float64(z)) {
+			return
+		}
 		for i, v := range x {
 			if step != 0 {
 				s, z = F(scale[at+i]), F(zero[at+i])

@@ -118,17 +118,33 @@ func (g *gen) pairTile(nr, nv int, vnni bool) {
 	g.end()
 }
 
-// requant emits dst = saturated round(sum*factor) + zero for whole vectors.
+// requant emits dst = saturated round(sum*factor) + zero for whole vectors, and quant the same of x/scale for floats.
 func (g *gen) requant() {
 	g.begin("requant", "(dst *byte, sums *int32, vecs int, factor, lo, hi float32, zero int32)",
 		"is requantGeneric for vecs vectors: lo and hi are the limits without the zero point.")
-	dst, sums, n := g.param("dst"), g.param("sums"), g.param("vecs")
-	f, lo, hi, z := g.parameter("factor"), g.parameter("lo"), g.parameter("hi"), g.parameter("zero")
+	g.rounded("sums", "factor", func(m operand.Mem, f, v reg.VecVirtual) {
+		g.VCVTDQ2PS(m, v)
+		g.VMULPS(f, v, v)
+	})
+	g.begin("quant", "(dst *byte, x *float32, vecs int, scale, lo, hi float32, zero int32)",
+		"is quantGeneric for vecs vectors: lo and hi are the limits without the zero point.")
+	g.rounded("x", "scale", func(m operand.Mem, f, v reg.VecVirtual) {
+		g.VMOVUPS(m, v)
+		g.VDIVPS(f, v, v)
+	})
+	for _, signed := range []bool{false, true} {
+		g.dequant(signed)
+	}
+}
+
+// rounded emits the body: value makes the float that is rounded.
+func (g *gen) rounded(from, factor string, value func(m operand.Mem, f, v reg.VecVirtual)) {
+	dst, src, n := g.param("dst"), g.param(from), g.param("vecs")
+	f, lo, hi, z := g.parameter(factor), g.parameter("lo"), g.parameter("hi"), g.parameter("zero")
 	g.Label("loop")
 	v := g.vec()
-	g.VCVTDQ2PS(at(sums, 0), v)
-	g.VMULPS(f, v, v)
-	g.VMAXPS(lo, v, v)
+	value(at(src, 0), f, v)
+	g.VMAXPS(lo, v, v) // NaN: lo
 	g.VMINPS(hi, v, v)
 	g.VCVTPS2DQ(v, v)
 	g.VPADDD(z, v, v)
@@ -151,7 +167,30 @@ func (g *gen) requant() {
 		g.VMOVQ(h, at(dst, 0))
 	}
 	g.ADDQ(operand.U32(g.lanes()), dst)
-	g.ADDQ(operand.U32(g.width), sums)
+	g.ADDQ(operand.U32(g.width), src)
+	g.DECQ(n)
+	g.JNZ(operand.LabelRef("loop"))
+	g.end()
+}
+
+// dequant emits dst = (x - zero)*scale for whole vectors.
+func (g *gen) dequant(signed bool) {
+	name, widen := "dequantU", func(m, v operand.Op) { g.VPMOVZXBD(m, v) }
+	if signed {
+		name, widen = "dequantS", func(m, v operand.Op) { g.VPMOVSXBD(m, v) }
+	}
+	g.begin(name, "(dst *float32, x *byte, vecs int, scale, zero float32)", "is dequantGeneric for vecs vectors.")
+	dst, x, n := g.param("dst"), g.param("x"), g.param("vecs")
+	s, z := g.parameter("scale"), g.parameter("zero")
+	g.Label("loop")
+	v := g.vec()
+	widen(at(x, 0), v)
+	g.VCVTDQ2PS(v, v)
+	g.VSUBPS(z, v, v)
+	g.VMULPS(s, v, v)
+	g.VMOVUPS(v, at(dst, 0))
+	g.ADDQ(operand.U32(g.width), dst)
+	g.ADDQ(operand.U32(g.lanes()), x)
 	g.DECQ(n)
 	g.JNZ(operand.LabelRef("loop"))
 	g.end()
