@@ -127,9 +127,31 @@ func (r *Run) passes() Table {
 		return t
 	}
 	for _, p := range r.Passes {
-		t.Rows = append(t.Rows, []string{p.Name, strings.Join(p.Notes, "; "), strconv.Itoa(p.Changes), fmt.Sprintf("%.2f", p.Seconds)})
+		t.Rows = append(t.Rows, []string{p.Name, strings.Join(gathered(p.Notes), "\n"), strconv.Itoa(p.Changes), fmt.Sprintf("%.2f", p.Seconds)})
 	}
 	return t
+}
+
+// gathered counts the layers of notes that say the same, for people to read; the JSON report has each.
+func gathered(notes []string) []string {
+	count, order := map[string]int{}, []string{}
+	single := map[string]string{}
+	for _, n := range notes {
+		what := n
+		if _, said, ok := strings.Cut(n, "): "); ok && strings.HasPrefix(n, "layer ") {
+			what = said
+		}
+		if count[what]++; count[what] == 1 {
+			single[what], order = n, append(order, what)
+		}
+	}
+	for i, what := range order {
+		order[i] = single[what]
+		if count[what] > 1 {
+			order[i] = fmt.Sprintf("%d layers: %s", count[what], what)
+		}
+	}
+	return order
 }
 
 // bits shows the bits of weights and, after a slash, of activations: "8/8", "4", "32".

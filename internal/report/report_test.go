@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,5 +164,13 @@ func TestUnits(t *testing.T) {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
 		}
+	}
+}
+
+func TestGathered(t *testing.T) {
+	got := gathered([]string{`layer "a" (Conv): widened`, "x is kept", `layer "b" (Conv): widened`, `layer "c" (Gemm): damped`})
+	want := []string{"2 layers: widened", "x is kept", `layer "c" (Gemm): damped`}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

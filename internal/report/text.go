@@ -26,6 +26,9 @@ func (r *Run) Text(w io.Writer, width int) error {
 	return nil
 }
 
+// noteWidth is where sentences in a table go on in the next line.
+const noteWidth = 80
+
 // Text writes the table for people, with its title above and an empty line below.
 func (t Table) Text(w io.Writer, width int) error {
 	tw := table.NewWriter()
@@ -43,6 +46,9 @@ func (t Table) Text(w io.Writer, width int) error {
 	var columns []table.ColumnConfig
 	for i := range t.Header {
 		c := table.ColumnConfig{Number: i + 1, AlignHeader: text.AlignLeft}
+		if t.Header[i] == "notes" {
+			c.WidthMax, c.WidthMaxEnforcer = noteWidth, text.WrapSoft
+		}
 		if i >= t.Left {
 			c.Align, c.AlignHeader = text.AlignRight, text.AlignRight
 		}
