@@ -44,9 +44,12 @@ var fixtures = map[string]func() []byte{
 	"unknown-ops": func() []byte {
 		return encode(net().Import("acme", 1).Node("Wobble", "x -> a").Node("acme::Twist", "a -> b").Outputs("b"))
 	},
-	"cycle":          func() []byte { return encode(start().Node("Add", "x b -> a").Node("Relu", "a -> b").Outputs("b")) },
-	"duplicate":      func() []byte { return encode(start().Node("Relu", "x -> y").Node("Tanh", "x -> y").Outputs("y")) },
-	"dangling":       func() []byte { return encode(start().Node("Add", "x nowhere -> y").Outputs("y")) },
+	"cycle":     func() []byte { return encode(start().Node("Add", "x b -> a").Node("Relu", "a -> b").Outputs("b")) },
+	"duplicate": func() []byte { return encode(start().Node("Relu", "x -> y").Node("Tanh", "x -> y").Outputs("y")) },
+	"dangling":  func() []byte { return encode(start().Node("Add", "x nowhere -> y").Outputs("y")) },
+	"hungry": func() []byte { // what it expands to is set by the file, not by the input
+		return encode(start().Int64s("shape", 1<<20, 1, 1, 1, 1).Node("Expand", "x shape -> wide").Node("ReduceMax", "wide -> y").Outputs("y"))
+	},
 	"negative-dims":  func() []byte { return encode(edited(func(w *onnxpb.TensorProto) { w.Dims[0] = -8 })) },
 	"huge-dims":      func() []byte { return encode(edited(func(w *onnxpb.TensorProto) { w.Dims[0] = 1 << 60 })) },
 	"short-weight":   func() []byte { return encode(edited(func(w *onnxpb.TensorProto) { w.RawData = w.RawData[:40] })) },

@@ -18,6 +18,7 @@ func (a *app) runCommand() *cobra.Command {
 	var d dataFlags
 	var in, out string
 	var profiled bool
+	var limit string
 	c := &cobra.Command{
 		Use:     "run MODEL.onnx --input DATA [-o OUT.npz]",
 		Short:   "Run a model on data",
@@ -34,6 +35,12 @@ func (a *app) runCommand() *cobra.Command {
 				}
 			}
 			p, o := newProfile(), exec.Options{Threads: a.threads}
+			if limit != "" {
+				var err error
+				if o.MemoryLimit, err = parseSize("memory-limit", limit); err != nil {
+					return err
+				}
+			}
 			if profiled {
 				o.Trace = p.add
 			}
@@ -65,6 +72,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.StringVarP(&in, "input", "i", "", "the data: .npz, .npy, .csv, a folder of pictures or of test_data_set_*, or \"random\"")
 	f.StringVarP(&out, "output", "o", "", "the .npz file to write the outputs to")
 	f.BoolVar(&profiled, "profile", false, "print the time per operator and per node and the peak of activation memory in place of the outputs' ranges")
+	f.StringVar(&limit, "memory-limit", "", "what activations may take at a time, such as 512MiB (default 8GiB)")
 	d.add(f)
 	return c
 }

@@ -65,6 +65,10 @@ func (c *Call) New(t onnxio.DataType, shape ...int) *onnxio.Tensor {
 }
 
 func (c *Call) block(bytes int64, shape []int) []uint64 {
+	if err := c.Charge(bytes); err != nil {
+		err.(*LimitError).Shape = slices.Clone(shape)
+		panic(err)
+	}
 	b, err := c.s.arena.get(bytes, c.st.final)
 	if err != nil {
 		if limit, ok := err.(*LimitError); ok {
@@ -132,10 +136,15 @@ func (c *Call) Scratch(n int) []float32 {
 }
 
 // Charge fails when holding bytes more would pass the memory limit. Kernels that collect results over many rounds ask it.
-func (c *Call) Charge(bytes int64) error {
-	p := c.s.arena
-	if p.live+bytes > p.limit {
-		return &LimitError{Want: bytes, Held: p.live, Limit: p.limit}
+func (c *Call) Charge(bytes int64) error { return c.s.room(bytes) }
+
+// Round counts one round of a loop. It fails when the run is done (see Call.Ctx) or has had more rounds than Options.MaxRounds.
+func (c *Call) Round() error {
+	if err := c.Ctx.Err(); err != nil {
+		return err
+	}
+	if c.s.rounds++; c.s.rounds > c.s.e.opts.MaxRounds {
+		return fmt.Errorf("the run's loops have had %d rounds in all: the loop seems to have no end (the limit can be raised)", c.s.e.opts.MaxRounds)
 	}
 	return nil
 }

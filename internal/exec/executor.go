@@ -14,11 +14,15 @@ import (
 // DefaultMemoryLimit is what a run may hold in activations when Options do not say otherwise.
 const DefaultMemoryLimit = 8 << 30
 
+// DefaultMaxRounds bounds the rounds of a run's loops when Options do not say otherwise: minutes of the smallest body.
+const DefaultMaxRounds = 1 << 28
+
 // Options of an executor. The zero value uses all CPUs and computes in the model's own types.
 type Options struct {
 	Threads     int   // 0: as many as there are CPUs
 	Float64     bool  // oracle mode: every float32 tensor, weights included, is computed as float64
 	MemoryLimit int64 // bytes of activations alive at a time; 0 means DefaultMemoryLimit
+	MaxRounds   int   // rounds of all loops of a run together; 0 means DefaultMaxRounds
 
 	// Trace is told how long nodes took: one, or those that ran together. What nodes of subgraphs took is not counted again.
 	Trace func(nodes []*graph.Node, d time.Duration)
@@ -50,6 +54,9 @@ func New(g *graph.Graph, o Options) (*Executor, error) {
 	}
 	if o.MemoryLimit <= 0 {
 		o.MemoryLimit = DefaultMemoryLimit
+	}
+	if o.MaxRounds <= 0 {
+		o.MaxRounds = DefaultMaxRounds
 	}
 	e := &Executor{opts: o, pool: &pool{limit: o.MemoryLimit}, prog: map[*graph.Graph]*program{}}
 	if err := supported(g); err != nil {

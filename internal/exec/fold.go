@@ -27,7 +27,7 @@ func Fold(n *graph.Node, in []*onnxio.Tensor) ([]*onnxio.Tensor, error) {
 		e.add(n)
 		return nil, e
 	}
-	e := &Executor{opts: Options{Threads: 1, MemoryLimit: DefaultMemoryLimit}, prog: map[*graph.Graph]*program{}}
+	e := &Executor{opts: Options{Threads: 1, MemoryLimit: DefaultMemoryLimit, MaxRounds: DefaultMaxRounds}, prog: map[*graph.Graph]*program{}}
 	st := &step{node: n, op: op, in: make([]ref, len(in)), out: make([]int, len(n.Outputs)), last: make([]bool, len(in))}
 	if err := e.prepare(st); err != nil {
 		return nil, err

@@ -23,6 +23,9 @@ type Session struct {
 	arena *arena
 	hooks *Hooks
 	inner time.Duration // spent in subgraphs of the running node, if it is traced
+
+	strays *strays // nil: none yet
+	rounds int     // of loops so far
 }
 
 // frame holds the values of one running program.
@@ -209,7 +212,9 @@ func (s *Session) step(ctx context.Context, f *frame, st *step) error {
 	}
 	for i, slot := range st.out {
 		if slot >= 0 {
-			s.retain(c.Out[i])
+			if err := s.retain(c.Out[i]); err != nil {
+				return wrap(st.node, err, nil)
+			}
 			f.vals[slot] = c.Out[i]
 		}
 	}
@@ -277,20 +282,25 @@ func (c *Call) call() (err error) {
 	return nil
 }
 
-func (s *Session) retain(t *onnxio.Tensor) {
+func (s *Session) retain(t *onnxio.Tensor) error {
 	if seq, ok := t.Data.(*Sequence); ok {
 		for i, e := range seq.Elems {
-			seq.Elems[i] = s.detached(e)
+			var err error
+			if seq.Elems[i], err = s.astray(e); err != nil {
+				return err
+			}
 		}
-		return
+		return nil
 	}
 	if opt, ok := t.Data.(*Optional); ok {
-		opt.Value = s.detached(opt.Value)
-		return
+		var err error
+		opt.Value, err = s.astray(opt.Value)
+		return err
 	}
 	if b := s.bufs[base(t)]; b != nil {
 		b.refs++
 	}
+	return nil
 }
 
 func (s *Session) release(t *onnxio.Tensor) {
@@ -385,7 +395,9 @@ func (s *Session) runBody(ctx context.Context, p *program, outer *frame, in []*o
 			b.refs++ // the kernel's own, or a value outside: the body must not free it when it has read it
 			defer func() { b.refs-- }()
 		}
-		s.retain(in[k])
+		if err := s.retain(in[k]); err != nil {
+			return nil, err
+		}
 		f.vals[slot] = in[k]
 	}
 	steps := p.steps
@@ -402,7 +414,10 @@ func (s *Session) runBody(ctx context.Context, p *program, outer *frame, in []*o
 		if out[k] = f.load(r); out[k] == nil {
 			return nil, fmt.Errorf("%v: output %q has no value", p.graph, p.graph.Outputs[k].Name)
 		}
-		out[k] = s.detached(out[k])
+		var err error
+		if out[k], err = s.astray(out[k]); err != nil {
+			return nil, err
+		}
 	}
 	for _, t := range f.vals { // outputs, and inputs that nothing in the body read
 		s.release(t)

@@ -107,6 +107,9 @@ func widened(k Kernel) Kernel {
 				if err != nil {
 					return err
 				}
+				if err := c.adopt(r); err != nil {
+					return err
+				}
 				c.Out[i] = r
 			}
 		}

@@ -75,6 +75,9 @@ func common(a, b graph.Shape) graph.Shape {
 	return out
 }
 
+// overhead is what a tensor takes beside its data, in bytes.
+const overhead = 128
+
 // loopKernel: inputs are the trip count (may be omitted), the first condition (may be omitted) and the carried values; the body
 // takes iteration number, condition and carried values and gives condition, carried values and one slice of each scan output.
 func loopKernel(c *exec.Call) error {
@@ -106,9 +109,9 @@ func loopKernel(c *exec.Call) error {
 		return fmt.Errorf("the body has %d inputs and %d outputs, which does not fit %d carried values", len(body.Inputs), len(body.Outputs), len(carried))
 	}
 	collected := make([][]*tensor, scans)
-	held := int64(0)
+	held := int64(0) // beyond the data, which the executor counts
 	for i := 0; cond && (trips < 0 || i < trips); i++ {
-		if err := c.Ctx.Err(); err != nil {
+		if err := c.Round(); err != nil {
 			return err
 		}
 		in := append([]*tensor{onnxio.TensorOf([]int64{int64(i)}), onnxio.TensorOf([]bool{cond})}, carried...)
@@ -122,8 +125,7 @@ func loopKernel(c *exec.Call) error {
 		carried = out[1 : 1+len(carried)]
 		for k, y := range out[1+len(carried):] {
 			collected[k] = append(collected[k], y)
-			b, _ := bytesOf(y)
-			held += int64(len(b)) + 64
+			held += overhead
 		}
 		if err := c.Charge(held); err != nil {
 			return err
@@ -260,7 +262,7 @@ func (a scanAttrs) run(c *exec.Call, in []*tensor) ([]*tensor, error) {
 	state := append([]*tensor{}, in[:states]...)
 	collected := make([][]*tensor, len(body.Outputs)-states)
 	for t := range length {
-		if err := c.Ctx.Err(); err != nil {
+		if err := c.Round(); err != nil {
 			return nil, err
 		}
 		args := append([]*tensor{}, state...)

@@ -193,6 +193,9 @@ func sequenceMap(c *exec.Call) error {
 	}
 	lists := make([][]*tensor, len(c.Out))
 	for i := range s.Elems {
+		if err := c.Round(); err != nil {
+			return err
+		}
 		in := make([]*tensor, len(c.In))
 		for k, x := range c.In {
 			in[k] = x
