@@ -152,3 +152,6 @@ func closeTo(got, want *onnxio.Tensor, rtol, atol, codes float64) error {
 	}
 	return same(a, b, 0, codes)
 }
+
+// TestGraphs runs small modules as PyTorch's exporters write them: testdata/recorded/graphs.py says which.
+func TestGraphs(t *testing.T) { runRecorded(t, "graphs") }
