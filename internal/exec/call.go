@@ -24,6 +24,19 @@ type Call struct {
 	f    *frame
 	lent []unsafe.Pointer // what New and Scratch handed out
 	keep bool
+	wide []*onnxio.Tensor // the inputs as they were before small floats were widened; nil if there were none
+}
+
+// InType is the element type of input i in the model, where In may hold it widened; Undefined when it is omitted.
+func (c *Call) InType(i int) onnxio.DataType {
+	in := c.In
+	if c.wide != nil {
+		in = c.wide
+	}
+	if i < 0 || i >= len(in) || in[i] == nil {
+		return onnxio.Undefined
+	}
+	return in[i].Type
 }
 
 // Input is input i, nil when it is omitted or i is beyond the list.

@@ -86,7 +86,8 @@ func widened(k Kernel) Kernel {
 			return k(c)
 		}
 		given := c.In
-		defer func() { c.In = given }()
+		c.wide = given
+		defer func() { c.In, c.wide = given, nil }()
 		c.In = make([]*onnxio.Tensor, len(given))
 		for i, x := range given {
 			c.In[i] = x

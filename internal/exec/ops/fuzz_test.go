@@ -46,13 +46,18 @@ func TestRandomGraphs(t *testing.T) {
 	if n == 0 {
 		t.Skip("set OBC_RANDOM_GRAPHS to the number of graphs")
 	}
-	ok := 0
+	ok, bad := 0, 0
 	for seed := range int64(n) {
-		if runFuzz(t, randomBytes(1000+seed)) {
-			ok++
-		}
-		if t.Failed() {
-			t.Fatalf("seed %d", 1000+seed)
+		t.Run(strconv.FormatInt(seed, 10), func(t *testing.T) {
+			if runFuzz(t, randomBytes(1000+seed)) {
+				ok++
+			}
+			if t.Failed() {
+				bad++
+			}
+		})
+		if bad == 10 {
+			t.Fatal("ten graphs failed")
 		}
 	}
 	t.Logf("%d of %d graphs ran to the end", ok, n)
@@ -97,7 +102,7 @@ func runFuzz(t *testing.T, data []byte) bool {
 	if err != nil {
 		return false
 	}
-	if inferErr == nil {
+	if inferErr == nil && f.likely {
 		for _, v := range g.Outputs {
 			if bad := asInferred(v, out[v.Name]); bad != "" {
 				fail("output %q: %s", v.Name, bad)

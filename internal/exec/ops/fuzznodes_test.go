@@ -156,7 +156,7 @@ func (f *fuzzBuilder) branches(x string) {
 		r := f.name()
 		return testmodel.New(18).Node(op, x+" -> "+r).Outputs(r)
 	}
-	f.b.Node("If", cond+" -> "+f.result(), "then_branch", branch(smoothUnary[f.upTo(len(smoothUnary))]), "else_branch", branch("Shape"))
+	f.b.Node("If", cond+" -> "+f.result(), "then_branch", branch(smoothUnary[f.upTo(len(smoothUnary))]), "else_branch", branch("ReduceSum"))
 }
 
 // loop adds a Loop that carries x and collects slices, with a number of rounds that may be hostile.
@@ -166,5 +166,8 @@ func (f *fuzzBuilder) loop(x string) {
 		Node([]string{"Exp", "Neg", "Identity", "NonZero", "Shape"}[f.upTo(5)], v+" -> "+w).
 		Node([]string{"Add", "Concat", "MatMul", "Sub"}[f.upTo(4)], v+" "+w+" -> "+out, "axis", 0)
 	body.Outputs(cond, out, []string{w, out, i}[f.upTo(3)])
+	for _, v := range append(body.Proto().Graph.Input[2:], body.Proto().Graph.Output...) {
+		v.Type = nil
+	}
 	f.b.Node("Loop", weightless(f)+" _ "+x+" -> "+f.result()+" "+f.result(), "body", body)
 }

@@ -239,7 +239,14 @@ func prepareLayerNorm(rms bool) func(n *graph.Node, _ *exec.Prep) (exec.Kernel, 
 		if n.Op() == "RMSNormalization" {
 			return alike(k, []int{0, 1}, 1), nil // the result has the type of the scale
 		}
-		return k, nil
+		return func(c *exec.Call) error {
+			for i := 1; i < min(3, len(c.In)); i++ { // a float16 input may come with float32 scales
+				if x := c.In[i]; x != nil && c.In[0] != nil && x.Type != c.In[0].Type {
+					return fmt.Errorf("input %d is %v, but input 0 is %v", i, x.Type, c.In[0].Type)
+				}
+			}
+			return k(c)
+		}, nil
 	}
 }
 

@@ -27,6 +27,9 @@ type axisPlan struct {
 	w         [][]float64
 }
 
+// planBytes is about what a plan takes for one output position.
+const planBytes = 128
+
 func prepareResize(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	r := resizer{mode: n.Str("mode", "nearest"), coord: n.Str("coordinate_transformation_mode", "half_pixel"),
 		nearest: n.Str("nearest_mode", "round_prefer_floor"), policy: n.Str("keep_aspect_ratio_policy", "stretch"),
@@ -64,7 +67,7 @@ func prepareResize(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 		if err != nil {
 			return err
 		}
-		plans, err := r.plan(c.In[0].Shape, scales, sizes, roi)
+		plans, err := r.plan(c, c.In[0].Shape, scales, sizes, roi)
 		if err != nil {
 			return err
 		}
@@ -80,7 +83,7 @@ func given(c *exec.Call, i int) *tensor {
 	return nil
 }
 
-func (r resizer) plan(shape []int, scales []float64, sizes []int, roi []float64) ([]axisPlan, error) {
+func (r resizer) plan(c *exec.Call, shape []int, scales []float64, sizes []int, roi []float64) ([]axisPlan, error) {
 	axes := r.axes
 	if axes == nil {
 		for i := range shape {
@@ -103,6 +106,12 @@ func (r resizer) plan(shape []int, scales []float64, sizes []int, roi []float64)
 		in, out, s := shape[a], sizes[i], scales[i]
 		if !(s > 0) || out < 0 || out > 1<<31 {
 			return nil, fmt.Errorf("axis %d cannot be resized from %d to %d by %v", a, in, out, s)
+		}
+		if in == 0 && out > 0 {
+			return nil, fmt.Errorf("axis %d is empty and cannot be resized to %d", a, out)
+		}
+		if err := c.Charge(planBytes * int64(out)); err != nil {
+			return nil, err
 		}
 		var crop [2]float64
 		if r.coord == "tf_crop_and_resize" {

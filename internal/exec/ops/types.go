@@ -58,8 +58,8 @@ func need(c *exec.Call, n int) error {
 // sameType checks that all present inputs from..to-1 have the type of the first of them.
 func sameType(c *exec.Call, from, to int) error {
 	for i := from + 1; i < min(to, len(c.In)); i++ {
-		if x := c.In[i]; x != nil && c.In[from] != nil && x.Type != c.In[from].Type {
-			return fmt.Errorf("input %d is %v, but input %d is %v: they must agree", i, x.Type, from, c.In[from].Type)
+		if a, b := c.InType(from), c.InType(i); a != b && c.In[i] != nil && c.In[from] != nil {
+			return fmt.Errorf("input %d is %v, but input %d is %v: they must agree", i, b, from, a)
 		}
 	}
 	return nil
