@@ -17,8 +17,9 @@ import (
 // chain is what follows a product and goes into its epilogue.
 type chain struct {
 	nodes  []*graph.Node
-	bias   *graph.Value // one number a column, constant
-	add    *graph.Value // a tensor of the result's shape
+	codes  []*graph.Node // that make constants of codes
+	bias   *tensor       // one number a column
+	add    *graph.Value  // a tensor of the result's shape
 	lo, hi float32
 	then   func(row []float32)
 }
@@ -43,6 +44,36 @@ func other(n *graph.Node, i int) *graph.Value {
 	return n.Inputs[1-i]
 }
 
+// constant is input i of n as a tensor: a constant, or one that is stored in codes, whose DequantizeLinear then joins the chain and is
+// not run again; nil when it is neither.
+func (k *chain) constant(p *exec.Prep, n *graph.Node, i int) *tensor {
+	if t := p.Const(i); t != nil {
+		return t
+	}
+	v := n.In(i)
+	if v == nil || v.Producer == nil || v.Producer.Op() != "DequantizeLinear" || v.IsOutput || len(v.Uses) != 1 || v.Producer.Graph != n.Graph {
+		return nil
+	}
+	d := v.Producer
+	var in []*tensor
+	for j := range d.Inputs {
+		t := p.Of(d).Const(j)
+		if t == nil && d.In(j) != nil {
+			return nil
+		}
+		in = append(in, t)
+	}
+	out, err := exec.Fold(d, in)
+	if err != nil {
+		return nil // the node says why when it runs
+	}
+	k.codes = append(k.codes, d)
+	return out[0]
+}
+
+// all are the chain's nodes with those that make its constants.
+func (k *chain) all() []*graph.Node { return append(slices.Clone(k.codes), k.nodes...) }
+
 // takeBias adds an Add of a constant vector of n numbers along the last axis.
 func (k *chain) takeBias(p *exec.Prep, n int) {
 	f, i := p.Follower(k.last())
@@ -53,7 +84,7 @@ func (k *chain) takeBias(p *exec.Prep, n int) {
 	if b == nil || b.Type != onnxio.Float32 || b.Len() != n || len(b.Shape) == 0 || b.Shape[len(b.Shape)-1] != n {
 		return
 	}
-	k.bias, k.nodes = other(f, i), append(k.nodes, f)
+	k.bias, k.nodes = b, append(k.nodes, f)
 }
 
 // takeAdd adds an Add of a computed tensor.
@@ -97,15 +128,19 @@ func (k *chain) takeLimits(p *exec.Prep) {
 
 // fuseConv: Conv, then an addend, then limits.
 func fuseConv(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
-	w := p.Const(1)
+	k := newChain(n)
+	w, b := k.constant(p, n, 1), k.constant(p, n, 2)
 	if w == nil || w.Type != onnxio.Float32 || len(w.Shape) != 4 {
 		return nil, nil
 	}
-	k := newChain(n)
 	k.takeAdd(p)
 	k.takeLimits(p)
-	if len(k.nodes) == 1 {
+	if len(k.all()) == 1 {
 		return nil, nil
+	}
+	bias := n.In(2)
+	if b != nil {
+		bias = nil
 	}
 	win, err := windowOf(n)
 	if err != nil {
@@ -113,9 +148,13 @@ func fuseConv(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
 	}
 	a := convAttrs{win, int(n.Int("group", 1))}
 	packed := packConv(w, a)
-	return &exec.Fusion{Nodes: k.nodes, Inputs: []*graph.Value{n.In(0), n.In(1), n.In(2), k.add}, Kernel: func(c *exec.Call) error {
-		x, w, b, add := c.In[0], c.In[1], c.In[2], c.In[3]
-		if x == nil || x.Type != onnxio.Float32 || w.Type != onnxio.Float32 || b != nil && b.Type != onnxio.Float32 || len(x.Shape) != 4 {
+	return &exec.Fusion{Nodes: k.all(), Inputs: []*graph.Value{n.In(0), nil, bias, k.add}, Kernel: func(c *exec.Call) error {
+		c.In[1] = w
+		if b != nil {
+			c.In[2] = b
+		}
+		x, b, add := c.In[0], c.In[2], c.In[3]
+		if x == nil || x.Type != onnxio.Float32 || b != nil && b.Type != onnxio.Float32 || len(x.Shape) != 4 {
 			return exec.ErrApart
 		}
 		s, err := a.shape(x, w, b)
@@ -147,7 +186,8 @@ func packMatrix(b *tensor, trans bool) func() *kernel.PackedB {
 
 // fuseProduct: MatMul or Gemm with a constant right operand, then a bias, then Gelu, or an addend and limits.
 func fuseProduct(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
-	b := p.Const(1)
+	k := newChain(n)
+	b := k.constant(p, n, 1)
 	transB := n.Op() == "Gemm" && n.Int("transB", 0) != 0
 	packed := packMatrix(b, transB)
 	if packed == nil {
@@ -157,14 +197,13 @@ func fuseProduct(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
 	if transB {
 		cols = b.Shape[0]
 	}
-	k := newChain(n)
 	if n.Op() == "Gemm" {
-		c := p.Const(2)
+		c := k.constant(p, n, 2)
 		if n.Float("alpha", 1) != 1 || n.Float("beta", 1) != 1 || n.Int("transA", 0) != 0 ||
-			n.In(2) != nil && (c == nil || c.Type != onnxio.Float32 || c.Len() != cols || c.Shape[len(c.Shape)-1] != cols) {
+			n.In(2) != nil && (c == nil || c.Type != onnxio.Float32 || c.Len() != cols || len(c.Shape) == 0 || c.Shape[len(c.Shape)-1] != cols) {
 			return nil, nil
 		}
-		k.bias = n.In(2)
+		k.bias = c
 	} else {
 		k.takeBias(p, cols)
 	}
@@ -172,11 +211,11 @@ func fuseProduct(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
 		k.takeAdd(p)
 		k.takeLimits(p)
 	}
-	if len(k.nodes) == 1 {
+	if len(k.all()) == 1 {
 		return nil, nil
 	}
-	return &exec.Fusion{Nodes: k.nodes, Inputs: []*graph.Value{n.In(0), k.bias, k.add}, Kernel: func(c *exec.Call) error {
-		x, bias, add := c.In[0], c.In[1], c.In[2]
+	return &exec.Fusion{Nodes: k.all(), Inputs: []*graph.Value{n.In(0), k.add}, Kernel: func(c *exec.Call) error {
+		x, bias, add := c.In[0], k.bias, c.In[1]
 		if x == nil || x.Type != onnxio.Float32 || len(x.Shape) < 2 || n.Op() == "Gemm" && len(x.Shape) != 2 {
 			return exec.ErrApart
 		}

@@ -75,6 +75,23 @@ var fuseCases = []fuseCase{
 	{"gemm relu", noise(3, 3, 20), nil, func(b *testmodel.Builder) {
 		linearWeights(b).Init("t", noise(6, 31, 20)).Node("Gemm", "x t b -> m", "transB", 1).Node("Relu", "m -> y")
 	}, "Gemm+Relu", 1e-6},
+	{"conv of codes", noise(3, 2, 12, 9, 8), nil, func(b *testmodel.Builder) {
+		codes, bias := onnxio.NewTensor(onnxio.Int8, 13, 12, 3, 3), onnxio.NewTensor(onnxio.Int32, 13)
+		for i, v := range noise(8, 13*12*9).Float32s() {
+			codes.Data.([]int8)[i] = int8(20 * v)
+			bias.Data.([]int32)[i%13] = int32(i)
+		}
+		convWeights(b).Init("q", codes).Init("qb", bias).Init("s", noise(5, 13)).Node("DequantizeLinear", "q s -> d", "axis", 0).
+			Node("DequantizeLinear", "qb s -> e", "axis", 0).Node("Conv", "x d e -> y", "pads", pads)
+	}, "DequantizeLinear+DequantizeLinear+Conv", 0},
+	{"matmul of codes", noise(3, 3, 5, 20), nil, func(b *testmodel.Builder) {
+		codes := onnxio.NewTensor(onnxio.Uint8, 20, 31)
+		for i := range codes.Data.([]uint8) {
+			codes.Data.([]uint8)[i] = uint8(7 * i)
+		}
+		linearWeights(b).Init("q", codes).Init("z", onnxio.TensorOf([]uint8{128}, 1)).Floats("s", []float32{0.1}, 1).
+			Node("DequantizeLinear", "q s z -> d").Node("MatMul", "x d -> m").Node("Add", "m b -> y")
+	}, "DequantizeLinear+MatMul+Add", 0},
 	{"matmul gelu", noise(3, 3, 5, 20), nil, func(b *testmodel.Builder) {
 		linearWeights(b).Node("MatMul", "x w -> m").Node("Add", "m b -> a").Node("Div", "a root -> d").Node("Erf", "d -> e").
 			Node("Add", "e one -> p").Node("Mul", "half p -> h").Node("Mul", "a h -> y")
