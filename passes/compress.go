@@ -57,6 +57,9 @@ func newState(m *onnxio.Model, data calib.Dataset, r *Recipe, o Options) (*State
 func pipeline(r *Recipe) []Pass {
 	list := []Pass{simplify{}, findLayers{}}
 	if r.quantizesActivations() {
+		if r.Equalize > 0 {
+			list = append(list, equalize{r.Equalize})
+		}
 		list = append(list, countActivations{})
 	}
 	if r.Target != "" || r.Scope == "model" {
