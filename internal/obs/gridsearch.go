@@ -9,7 +9,8 @@ import (
 
 // QuantizeBest chooses scale and zero point of each row (and group) by the layer loss, quantizes by OBQ on that grid and refines by
 // coordinate descent. Of each row it tries candidates around the grid that spec asks for, rated by the loss of a fast quantizer
-// with one column order for all rows (that of GPTQ with falling diagonal; d^2/2 multiply-adds a candidate), and solves the best of them exactly.
+// with one column order for all rows (that of GPTQ with falling diagonal; d^2/2 multiply-adds a candidate), and solves the best of them and the grid
+// of spec exactly: so no row's loss is above that of Quantize on FitGrid. A grid that all rows share is that of spec, its scale refitted.
 func QuantizeBest(ctx context.Context, w Matrix, p *Prepared, spec GridSpec, mask []bool, o Options) (*Result, error) {
 	res, err := quantizeOn(ctx, w, w, p, spec, mask, o)
 	if err != nil {
@@ -30,12 +31,20 @@ func quantizeOn(ctx context.Context, w, like Matrix, p *Prepared, spec GridSpec,
 	if err := checkQuantize(w, p, g, mask); err != nil {
 		return nil, err
 	}
-	if spec.Granularity != PerTensor {
-		if err := searchGrid(ctx, w, p, g, mask, o); err != nil {
-			return nil, err
-		}
+	res, err := Quantize(ctx, w, p, g, mask, o)
+	if err != nil || spec.Granularity == PerTensor {
+		return res, err
 	}
-	return Quantize(ctx, w, p, g, mask, o)
+	found := *g
+	found.Scale, found.Zero = append([]float32(nil), g.Scale...), append([]int16(nil), g.Zero...)
+	if err := searchGrid(ctx, w, p, &found, mask, o); err != nil {
+		return nil, err
+	}
+	other, err := Quantize(ctx, w, p, &found, mask, o)
+	if err != nil {
+		return nil, err
+	}
+	return other.keepBetter(w, res, p), nil
 }
 
 // searchGrid improves the scales and zero points of g by the loss of a fast quantizer.

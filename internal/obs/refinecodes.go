@@ -11,8 +11,9 @@ import (
 const mostRounds = 12
 
 // RefineCodes lowers the loss of a quantized result by coordinate descent: single codes, then pairs of codes, then the scales in closed form,
-// again and again until nothing is won. Weights of mask (nil = none) stay zero. A scale that all rows share stays as it is. Each
-// round costs a few d^2 operations a row. Rows whose undamped loss would not fall stay as they are.
+// again and again until nothing is won. Weights of mask (nil = none) stay zero. A scale that all rows share is refitted for all of them, and
+// rows follow. Each round costs a few d^2 operations a row. Rows whose undamped loss would not fall stay as they are, but for a shared scale, where
+// it is the layer's loss that must fall.
 func RefineCodes(ctx context.Context, w Matrix, res *Result, p *Prepared, mask []bool, o Options) (*Result, error) {
 	return refineCodes(ctx, w, res, p, mask, 0, 0, o)
 }
@@ -23,21 +24,62 @@ func refineCodes(ctx context.Context, w Matrix, res *Result, p *Prepared, mask [
 		return nil, err
 	}
 	q := newQuadric(p)
-	before := res.copyCodes(mask, p)
-	out := before.copyCodes(nil, p)
 	clean := p.clean(w)
-	hw, hq := q.times(clean, o), q.times(out.W, o)
-	err := eachRow(ctx, w.Rows, o, func() *descent { return newDescent(q, out.Grid) }, func(s *descent, r int) error {
-		s.n, s.m = n, m
-		s.start(clean, out.Codes, out.Grid, mask, hw, hq, r)
-		s.run(mostRounds)
-		s.store(out, r)
-		return nil
-	})
+	hw := q.times(clean, o)
+	descend := func(from *Result) (*Result, error) {
+		out := from.copyCodes(nil, p)
+		hq := q.times(out.W, o)
+		err := eachRow(ctx, w.Rows, o, func() *descent { return newDescent(q, out.Grid) }, func(s *descent, r int) error {
+			s.n, s.m = n, m
+			s.start(clean, out.Codes, out.Grid, mask, hw, hq, r)
+			s.run(mostRounds)
+			s.store(out, r)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		return out.keepBetter(w, from, p), nil
+	}
+	out, err := descend(res.copyCodes(mask, p))
 	if err != nil {
 		return nil, err
 	}
-	return out.keepBetter(w, before, p), nil
+	if out.Grid.Spec.Granularity != PerTensor {
+		return out, nil
+	}
+	for range mostRounds { // the scale of all rows
+		next := out.copyCodes(nil, p)
+		if !next.refitShared(hw, q.times(next.W, o)) {
+			break
+		}
+		if next, err = descend(next); err != nil {
+			return nil, err
+		}
+		if !(next.TotalLoss() < out.TotalLoss()*(1-leastGain)) {
+			break
+		}
+		out = next
+	}
+	return out, nil
+}
+
+// refitShared sets the one scale of all rows to the least squares for the codes, sum (v^T H w) / sum (v^T H v) with v = code - zero, given the
+// products H w and H q, and the weights to match. It returns false if that is no scale.
+func (r *Result) refitShared(hw, hq []float64) bool {
+	old, a, b := float64(r.Grid.Scale[0]), 0.0, 0.0
+	for i, v := range r.W.Data {
+		a += float64(v) * hq[i] / old / old
+		b += float64(v) * hw[i] / old
+	}
+	if !(a > 0) || !usable(b/a) {
+		return false
+	}
+	r.Grid.Scale[0] = float32(b / a)
+	for i, c := range r.Codes {
+		r.W.Data[i] = r.Grid.Value(i/r.W.Cols, i%r.W.Cols, c)
+	}
+	return true
 }
 
 // times is X H, X rows x d.
