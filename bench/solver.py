@@ -28,6 +28,9 @@ CONVS = ["64x56x3", "128x28x3", "256x14x3", "512x14x3", "512x7x3", "64x28x5", "6
 LINEARS = ["8192x384", "8192x1024", "8192x2048"]
 
 
+clock = time.perf_counter
+
+
 class Enough(Exception):
     pass
 
@@ -56,7 +59,7 @@ def rival_solver(o):
 
     def counted(self, *a, **k):
         if self.dim() == 2 and self.shape[0] <= o.parallel:
-            seen.append(time.perf_counter())
+            seen.append(clock())
             if not whole and len(seen) > o.warm + o.steps:
                 raise Enough
         return argmin(self, *a, **k)
@@ -65,7 +68,7 @@ def rival_solver(o):
 
     def run(method, W):
         Hinv = torch.cholesky_inverse(torch.linalg.cholesky(H))
-        seen.append(time.perf_counter())
+        seen.append(clock())
         if method.startswith("quant"):
             plain.obq(W, Hinv, int(method[5:]), o.parallel)
         elif method == "24":
@@ -78,10 +81,10 @@ def rival_solver(o):
     for line in sys.stdin:
         method = line.strip()
         seen.clear()
-        start = time.perf_counter()
+        start = clock()
         try:
             run(method, W if whole else W[: o.parallel])
-            seconds = time.perf_counter() - start
+            seconds = clock() - start
         except Enough:
             steps = {"24": d // 2, "block4": d // 4}.get(method, d)
             step = min(b - a for a, b in zip(seen[-1 - o.steps:], seen[-o.steps:]))
@@ -101,7 +104,7 @@ def rival_hessian(o):
         if shape not in data:
             data = {shape: rng.random((o.images, n[0], n[1], n[1]) if kind == "conv" else n, dtype=np.float32) - 0.5}
         x = data[shape]
-        start = time.perf_counter()
+        start = clock()
         if kind == "linear":
             # X^T is in Fortran's order: no copy
             h = ssyrk(2 / len(x), x.T, trans=0)
@@ -116,7 +119,7 @@ def rival_hessian(o):
                 rows = sliding_window_view(pixels, (k, k), axis=(1, 2)).transpose(0, 1, 2, 4, 5, 3).reshape(-1, d)
                 h = ssyrk(1, rows.T, beta=1, c=h, trans=0, overwrite_c=1)
             h = h.astype(np.float64) * (2 / (len(x) * size * size))
-        print(json.dumps(time.perf_counter() - start), flush=True)
+        print(json.dumps(clock() - start), flush=True)
 
 
 def rival_product(o):
@@ -124,9 +127,9 @@ def rival_product(o):
     a = np.random.default_rng(0).random((1024, 1024), dtype=np.float32)
     b, out = a.copy(), a.copy()
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start = clock()
         np.dot(a, b, out=out)
-        print(json.dumps(time.perf_counter() - start), flush=True)
+        print(json.dumps(clock() - start), flush=True)
 
 
 def start(args, env):
@@ -137,6 +140,22 @@ def turn(p, line=""):
     p.stdin.write(line + "\n")
     p.stdin.flush()
     return p.stdout.readline()
+
+
+def processor(p):
+    """Seconds that all threads of p have run."""
+    total = 0
+    for task in os.listdir(f"/proc/{p.pid}/task"):
+        with open(f"/proc/{p.pid}/task/{task}/schedstat") as f:
+            total += int(f.read().split()[0])
+    return total / 1e9
+
+
+def measure(o, p, unit="ns/op"):
+    """Runs p once: its line, and the seconds."""
+    before = processor(p) if o.cpu else 0
+    line = turn(p)
+    return line, processor(p) - before if o.cpu else metric(line, unit) / 1e9
 
 
 def metric(line, unit):
@@ -156,13 +175,14 @@ def made_up(folder, d, rows):
 
 def solver(o, env):
     import numpy as np
+    cpu = ["--cpu"] if o.cpu else []
     with tempfile.TemporaryDirectory() as folder:
         problems = o.problems + [made_up(folder, d, o.rows or 64) for d in o.columns]
-        product = start([sys.executable, __file__, "--as", "product"], env)
+        product = start([sys.executable, __file__, "--as", "product"] + cpu, env)
         print(f"| layer | columns | rows | method | plain form, s | obc, s | ratio | obc GFLOP/s | OpenBLAS GFLOP/s | share |\n| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
         for path in problems:
             common = ["--rival", o.rival, "--problems", path, "--rows", str(o.rows), "--threads", str(o.threads), "--damp", str(o.damp),
-                      "--full", str(o.full), "--steps", str(o.steps), "--warm", str(o.warm), "--parallel", str(o.parallel)]
+                      "--full", str(o.full), "--steps", str(o.steps), "--warm", str(o.warm), "--parallel", str(o.parallel)] + cpu
             theirs = start([sys.executable, __file__, "--as", "solver"] + common, env)
             shape = np.load(path)["W"].shape
             for method in o.methods:
@@ -173,9 +193,9 @@ def solver(o, env):
                 for _ in range(o.count):
                     b.append(float(turn(theirs, method)))
                     for _ in range(o.more):
-                        line = turn(ours)
-                        a.append(metric(line, "ns/op") / 1e9)
-                        speed.append(metric(line, "GFLOP/s"))
+                        line, seconds = measure(o, ours)
+                        a.append(seconds)
+                        speed.append(metric(line, "GFLOP/s") * metric(line, "ns/op") / 1e9 / seconds)
                         peak.append(2 * 1024**3 / float(turn(product)) / 1e9)
                 ours.stdin.close(), ours.wait()
                 rows = min(o.rows or shape[0], shape[0])
@@ -184,16 +204,17 @@ def solver(o, env):
 
 
 def hessian(o, env):
-    theirs = start([sys.executable, __file__, "--as", "hessian", "--images", str(o.images)], env)
+    theirs = start([sys.executable, __file__, "--as", "hessian", "--images", str(o.images)] + (["--cpu"] if o.cpu else []), env)
     print("| input | unfold + OpenBLAS ssyrk, ms | obc, ms | ratio |\n| --- | ---: | ---: | ---: |", flush=True)
     for kind, shapes in ("conv", o.convs), ("linear", o.linears):
         for shape in shapes:
             other = "--linear" if kind == "conv" else "--conv"
             ours = start([o.obc, "bench", "hessian", "--" + kind, shape, other, "", "--images", str(o.images), "--threads", str(o.threads), "--count", "1000000", "--step"], env)
+            turn(ours)  # the first run, and what comes before it, do not count
             a, b = [], []
             for _ in range(o.count * o.more):
                 b.append(float(turn(theirs, kind + " " + shape)) * 1e3)
-                a.append(metric(turn(ours), "ns/op") / 1e6)
+                a.append(measure(o, ours)[1] * 1e3)
             ours.stdin.close(), ours.wait()
             print(f"| {kind} {shape} | {min(b):.4g} | {min(a):.4g} | {min(b) / min(a):.2f} |", flush=True)
 
@@ -218,10 +239,14 @@ def main():
     p.add_argument("--images", type=int, default=32)
     p.add_argument("--convs", nargs="*", default=CONVS, help="channels x size x kernel")
     p.add_argument("--linears", nargs="*", default=LINEARS, help="rows x columns")
+    p.add_argument("--cpu", action="store_true", help="take the time of the processor, not of the clock")
     p.add_argument("--as", dest="role", help=argparse.SUPPRESS)
     o = p.parse_args()
     env = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
-    env |= {"OPENBLAS_NUM_THREADS": str(o.threads), "OMP_NUM_THREADS": str(o.threads)}
+    env |= {"GOMAXPROCS": str(o.threads), "OPENBLAS_NUM_THREADS": str(o.threads), "OMP_NUM_THREADS": str(o.threads)}
+    if o.cpu:
+        global clock
+        clock = time.process_time
     if o.role:
         return {"solver": rival_solver, "hessian": rival_hessian, "product": rival_product}[o.role](o)
     (hessian if o.hessian else solver)(o, env)
