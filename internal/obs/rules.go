@@ -137,7 +137,8 @@ func (b *blocks[T]) choose(e *engine[T]) (int, T) {
 
 func (b *blocks[T]) eliminated(e *engine[T], p int) {
 	for i := 0; i < e.n; i += tile {
-		*(*[tile]T)(b.row[i:]) = *(*[tile]T)(e.u[i*e.stride+(e.t-1)*tile:])
+		v := *(*[tile]T)(e.u[i*e.stride+(e.t-1)*tile:])
+		*(*[tile]T)(b.row[i:]) = v
 	}
 	u := b.splitRow(e)
 	e.k.BlockStep(b.d, u, b.c)
