@@ -197,6 +197,11 @@ def by_hand():
     old("roialign", "RoiAlign", 16, {"x": R.f(1, 2, 8, 8)}, {"r": f32([[0, 0, 7, 5], [1.5, 2, 6, 7.2]]), "b": i64(0, 0)}, output_height=2, output_width=3,
         sampling_ratio=3)
     old("maxroipool", "MaxRoiPool", 7, {"x": R.f(1, 2, 8, 8)}, {"r": f32([[0, 0, 0, 7, 5], [0, 1, 2, 6, 7]])}, pooled_shape=[2, 3])
+    for opset in (7, 10):
+        old("depthtospace", "DepthToSpace", opset, {"x": R.f(1, 8, 2, 3)}, blocksize=2)
+    old("globallppool", "GlobalLpPool", 7, {"x": R.f(2, 3, 4, 5)}, p=2)
+    old("mish", "Mish", 18, {"x": x})
+    old("reducelogsum_attribute", "ReduceLogSum", 13, {"x": np.abs(x) + 1}, axes=[0, -1], keepdims=0)
     old("lrn", "LRN", 7, {"x": R.f(1, 6, 3, 3)}, size=3, alpha=0.01, bias=2.0)
     old("eyelike", "EyeLike", 9, {"x": x[0]}, k=1, dtype=TensorProto.DOUBLE)
     old("shape_part", "Shape", 15, {"x": x}, start=-2)
@@ -207,7 +212,21 @@ def by_hand():
     old("isinf", "IsInf", 10, {"x": f32([1, -np.inf, np.inf, np.nan])}, detect_negative=0)
 
 
+def loops():
+    """Powers of two added up, with each sum kept."""
+    for opset in (7, 11, 13, 16, 19, 21, 23):
+        body = helper.make_graph(
+            [node("Add", "total step", "total_out"), node("Add", "step step", "step_out"), node("Identity", "total_out", "kept"), node("Identity", "go", "go_out")],
+            "body",
+            [helper.make_tensor_value_info("i", TensorProto.INT64, []), helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+             helper.make_tensor_value_info("total", TensorProto.FLOAT, [2]), helper.make_tensor_value_info("step", TensorProto.FLOAT, [2])],
+            [helper.make_tensor_value_info("go_out", TensorProto.BOOL, []), helper.make_tensor_value_info("total_out", TensorProto.FLOAT, [2]),
+             helper.make_tensor_value_info("step_out", TensorProto.FLOAT, [2]), helper.make_tensor_value_info("kept", TensorProto.FLOAT, [2])])
+        old("loop", "Loop", opset, {"n": np.array(5, np.int64), "go": np.array(True), "t": f32([0, 1]), "s": f32([1, 0.5])}, outputs="total step all", body=body)
+
+
 if __name__ == "__main__":
     by_hand()
+    loops()
     from_vectors(os.environ["OBC_VECTORS"])
     S.write()
