@@ -34,6 +34,9 @@ func (t *Tensor) Cast(to DataType, o CastOptions) (*Tensor, error) {
 	}
 	out := NewTensor(to, t.Shape...)
 	var err error
+	if castHalf(out, t) {
+		return out, nil
+	}
 	switch {
 	case t.Type == String:
 		err = parseStrings(out, Slice[string](t), o)
