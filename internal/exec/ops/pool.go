@@ -87,14 +87,15 @@ func prepareMaxPool(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	}
 	colMajor := n.Int("storage_order", 0) != 0
 	return by(0, typed{
-		onnxio.Float32: func(c *exec.Call) error { return maxPool[float32](c, w, colMajor) },
-		onnxio.Float64: func(c *exec.Call) error { return maxPool[float64](c, w, colMajor) },
-		onnxio.Int8:    func(c *exec.Call) error { return maxPool[int8](c, w, colMajor) },
-		onnxio.Uint8:   func(c *exec.Call) error { return maxPool[uint8](c, w, colMajor) },
+		onnxio.Float32: func(c *exec.Call) error { return maxPool(c, w, colMajor, float32(math.Inf(-1))) },
+		onnxio.Float64: func(c *exec.Call) error { return maxPool(c, w, colMajor, math.Inf(-1)) },
+		onnxio.Int8:    func(c *exec.Call) error { return maxPool[int8](c, w, colMajor, math.MinInt8) },
+		onnxio.Uint8:   func(c *exec.Call) error { return maxPool[uint8](c, w, colMajor, 0) },
 	}), nil
 }
 
-func maxPool[T number](c *exec.Call, w windowAttrs, colMajor bool) error {
+// maxPool takes the largest element of each window; lowest is smaller than all.
+func maxPool[T number](c *exec.Call, w windowAttrs, colMajor bool, lowest T) error {
 	x, err := poolInput(c)
 	if err != nil {
 		return err
@@ -111,6 +112,10 @@ func maxPool[T number](c *exec.Call, w windowAttrs, colMajor bool) error {
 		where = data[int64](c.Out[1])
 	}
 	xd, yd := data[T](x), data[T](y)
+	if where == nil && g.separable() {
+		poolPlanes(c, g, yd, xd, lowest, keepLarger[T], func(int, []T) {})
+		return nil
+	}
 	in, out := size(g.in), size(g.out)
 	plan := planPool(g)
 	c.Parallel(x.Shape[0]*x.Shape[1], out*size(g.kernel), func(lo, hi int) {
@@ -387,7 +392,7 @@ func inferMaxUnpool(n *graph.Node) error {
 func init() {
 	exec.Register(
 		exec.Op{Name: "MaxPool", Since: 1, Infer: inferPool, Prepare: prepareMaxPool},
-		exec.Op{Name: "AveragePool", Since: 1, Infer: inferPool, Prepare: foldPool(averageFold)},
+		exec.Op{Name: "AveragePool", Since: 1, Infer: inferPool, Prepare: prepareAveragePool},
 		exec.Op{Name: "LpPool", Since: 1, Infer: inferPool, Prepare: foldPool(lpFold)},
 		exec.Op{Name: "MaxUnpool", Since: 9, Infer: inferMaxUnpool, Prepare: prepareMaxUnpool, Native: true},
 		exec.Op{Name: "GlobalAveragePool", Since: 1, Infer: inferGlobal, Prepare: always(globalPool(viaDoubles(

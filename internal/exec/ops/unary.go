@@ -112,12 +112,7 @@ func prepareGelu(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 func prepareLeakyRelu(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	a := n.Float("alpha", 0.01)
 	return by(0, typed{
-		onnxio.Float32: mapKernel(1, func(x float32) float32 {
-			if x < 0 {
-				return a * x
-			}
-			return x
-		}),
+		onnxio.Float32: mapRuns(1, leakyLoop(a)),
 		onnxio.Float64: mapKernel(1, func(x float64) float64 {
 			if x < 0 {
 				return float64(a) * x
@@ -147,24 +142,30 @@ func init() {
 	for name, f := range map[string]func(float64) float64{
 		"Acos": math.Acos, "Acosh": math.Acosh, "Asin": math.Asin, "Asinh": math.Asinh, "Atan": math.Atan, "Atanh": math.Atanh,
 		"Cos": math.Cos, "Cosh": math.Cosh, "Sin": math.Sin, "Sinh": math.Sinh, "Tan": math.Tan,
-		"Log": math.Log, "Sqrt": math.Sqrt, "Softplus": softplus,
-		"Softsign": softsign, "Reciprocal": reciprocal, "Ceil": math.Ceil, "Floor": math.Floor, "Round": math.RoundToEven, "Mish": mish,
+		"Log": math.Log, "Softplus": softplus,
 	} {
 		reg(name, always(viaFloat64(f)))
 	}
+	reg("Sqrt", always(withLoop(sqrtLoop, math.Sqrt)))
+	reg("Reciprocal", always(withLoop(reciprocalLoop, reciprocal)))
+	reg("Ceil", always(withLoop(ceilLoop, math.Ceil)))
+	reg("Floor", always(withLoop(floorLoop, math.Floor)))
+	reg("Round", always(withLoop(roundLoop, math.RoundToEven)))
+	reg("Softsign", always(withLoop(softsignLoop, softsign)))
+	reg("Mish", always(withLoop(mishLoop, mish)))
 	reg("Tanh", always(withVector(kernel.Tanh, math.Tanh)))
 	reg("Exp", always(withVector(kernel.Exp, math.Exp)))
 	reg("Erf", always(withVector(kernel.Erf, math.Erf)))
 	reg("Sigmoid", always(withVector(kernel.Sigmoid, sigmoid)))
 	reg("Abs", always(by(0, typed{
-		onnxio.Float32: mapKernel(1, absFloat[float32]), onnxio.Float64: mapKernel(1, absFloat[float64]),
+		onnxio.Float32: mapRuns(1, absLoop), onnxio.Float64: mapKernel(1, absFloat[float64]),
 		onnxio.Int8: mapKernel(1, absInt[int8]), onnxio.Int16: mapKernel(1, absInt[int16]),
 		onnxio.Int32: mapKernel(1, absInt[int32]), onnxio.Int64: mapKernel(1, absInt[int64]),
 		onnxio.Uint8: mapKernel(1, same[uint8]), onnxio.Uint16: mapKernel(1, same[uint16]),
 		onnxio.Uint32: mapKernel(1, same[uint32]), onnxio.Uint64: mapKernel(1, same[uint64]),
 	})))
 	reg("Neg", always(by(0, typed{
-		onnxio.Float32: mapKernel(1, neg[float32]), onnxio.Float64: mapKernel(1, neg[float64]),
+		onnxio.Float32: mapRuns(1, negLoop), onnxio.Float64: mapKernel(1, neg[float64]),
 		onnxio.Int8: mapKernel(1, neg[int8]), onnxio.Int16: mapKernel(1, neg[int16]),
 		onnxio.Int32: mapKernel(1, neg[int32]), onnxio.Int64: mapKernel(1, neg[int64]),
 	})))
@@ -182,8 +183,8 @@ func init() {
 	})))
 	reg("Gelu", prepareGelu)
 	reg("LeakyRelu", prepareLeakyRelu)
-	reg("HardSigmoid", withAttrs("alpha", 0.2, "beta", 0.5, hardSigmoid))
-	reg("HardSwish", always(viaFloat64(func(x float64) float64 { return x * hardSigmoid(x, 1.0/6, 0.5) })))
+	reg("HardSigmoid", prepareHardSigmoid)
+	reg("HardSwish", always(withLoop(hardSwishLoop, func(x float64) float64 { return x * hardSigmoid(x, 1.0/6, 0.5) })))
 	reg("Elu", withAttrs("alpha", 1, "", 0, func(x, a, _ float64) float64 {
 		if x < 0 {
 			return a * math.Expm1(x)
@@ -209,7 +210,7 @@ func init() {
 		k, err := withAttrs("lambd", 0.5, "bias", 0, shrink)(n, p)
 		return throughDouble(k), err
 	})
-	reg("Swish", withAttrs("alpha", 1, "", 0, func(x, a, _ float64) float64 { return x * sigmoid(a*x) }))
+	reg("Swish", prepareSwish)
 	exec.Register(exec.Op{Domain: "com.microsoft", Name: "Gelu", Since: 1, Infer: sameAs(0), Prepare: always(withVector(kernel.Gelu, gelu))})
 	exec.Register(exec.Op{Domain: "com.microsoft", Name: "QuickGelu", Since: 1, Infer: sameAs(0),
 		Prepare: withAttrs("alpha", 1.702, "", 0, func(x, a, _ float64) float64 { return x * sigmoid(a*x) })})
