@@ -152,10 +152,11 @@ func (a *app) compress(ctx context.Context, j *compressJob) (*report.Run, error)
 	}
 	done, err := passes.Compress(ctx, m, data, j.recipe, passes.Options{Threads: a.threads, Batch: data.BatchSize(),
 		MemoryLimit: j.memoryLimit, Mask: mask, Version: version(), Progress: a.follow()})
-	a.closeProgress()
 	if err != nil {
+		a.closeProgress()
 		return nil, fmt.Errorf("%s: %w", j.in, err)
 	}
+	a.finishProgress()
 	defer done.Model.Close()
 	r, err := newRun(j, data, done.Report)
 	if err != nil {

@@ -74,10 +74,11 @@ func (a *app) demo(ctx context.Context, dir string) error {
 	recipe := passes.DefaultRecipe()
 	recipe.NM, recipe.Weights.Bits, recipe.Activations.Bits = "2:4", 8, 8
 	done, err := passes.Compress(ctx, m, images, recipe, passes.Options{Threads: a.threads, Batch: demoBatch, Version: version(), Progress: a.follow()})
-	a.closeProgress()
 	if err != nil {
+		a.closeProgress()
 		return err
 	}
+	a.finishProgress()
 	defer done.Model.Close()
 	text, err := yaml.Marshal(recipe)
 	if err != nil {

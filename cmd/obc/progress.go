@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/term"
 
 	"github.com/obc-onnx/obc/passes"
 )
@@ -44,10 +42,26 @@ func (a *app) follow() func(passes.Progress) {
 		return nil
 	}
 	a.progress = &progress{app: a, every: lineInterval, now: time.Now, steps: map[string]*step{}}
-	if f, ok := a.err.(*os.File); ok && a.log == nil && term.IsTerminal(int(f.Fd())) {
+	if a.log == nil && width(a.err) > 0 {
 		a.progress.bars = mpb.New(mpb.WithOutput(a.err), mpb.WithWidth(40))
 	}
 	return a.progress.tell
+}
+
+// finishProgress says that all passes are done, and ends the display.
+func (a *app) finishProgress() {
+	if p := a.progress; p != nil {
+		p.mu.Lock()
+		for _, s := range p.steps {
+			if s.bar != nil {
+				s.shown.Store(&passes.Progress{})
+				s.bar.SetCurrent(int64(s.now.Total))
+				s.bar.SetTotal(int64(s.now.Total), true)
+			}
+		}
+		p.mu.Unlock()
+	}
+	a.closeProgress()
 }
 
 // closeProgress takes the bars off the terminal's hands; what was drawn stays.

@@ -22,7 +22,7 @@ func TestUntouchedNodes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if code := run(t.Context(), []string{"compress", in, "--calib", data, "--nm", "2:4", "--correction", "none", "-o", out}, io.Discard, os.Stderr); code != 0 {
+	if code := run(t.Context(), []string{"compress", in, "--calib", data, "--nm", "2:4", "--correction", "none", "--quiet", "-o", out}, io.Discard, os.Stderr); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
 	before, err := onnxio.Load(in)

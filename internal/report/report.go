@@ -91,6 +91,15 @@ func (r *Run) summary() Table {
 		[]string{"MACs per sample", Count(d.MACs), Count(c.MACs), ratio(d.MACs, c.MACs)},
 		[]string{"BOPs per sample", Count(d.BOPs), Count(c.BOPs), ratio(d.BOPs, c.BOPs)},
 	)
+	if r.Target != "" {
+		t.Rows = append(t.Rows, []string{"target " + r.Target, "", "", strconv.FormatFloat(r.Reached, 'f', 2, 64) + "x"})
+	}
+	if r.Opset[0] != r.Opset[1] {
+		t.Rows = append(t.Rows, []string{"operator set", strconv.Itoa(r.Opset[0]), strconv.Itoa(r.Opset[1]), ""})
+	}
+	if r.PeakRSS > 0 {
+		t.Rows = append(t.Rows, []string{"peak memory of the run", "", Bytes(r.PeakRSS), ""})
+	}
 	return t
 }
 

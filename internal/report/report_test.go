@@ -29,7 +29,8 @@ func sample() *Run {
 			Passes:     []passes.PassReport{{Name: "simplify", Changes: 3, Notes: []string{"folded 2 BatchNormalization nodes", "removed 1 Identity"}}},
 			Dense:      passes.ModelCost{Bytes: 2832402, Weights: 700000, MACs: 32e6, BOPs: 32e6 * 1024},
 			Compressed: passes.ModelCost{Bytes: 740000, Weights: 700000, Sparsity: 0.5, MACs: 16e6, BOPs: 16e6 * 64},
-			Warnings:   []string{"random calibration data: figures mean nothing"},
+			Target:     "bops=10x", Reached: 10.5, Opset: [2]int{13, 21}, PeakRSS: 512 << 20,
+			Warnings: []string{"random calibration data: figures mean nothing"},
 		},
 	}
 }
@@ -41,7 +42,7 @@ func TestText(t *testing.T) {
 	}
 	for _, want := range []string{
 		"top-1", "94.00%", "93.91%", "3.00 ms", "2.00x", "2.70 MiB", "722.66 KiB", "3.83x", "32.00 M", "1.02 G", "32.00x",
-		"2 x 16 x 9", "3.2e-03", "4/8", "its weight is not constant", "removed 1 Identity", "warning: random calibration data",
+		"2 x 16 x 9", "3.2e-03", "4/8", "its weight is not constant", "removed 1 Identity", "target bops=10x", "10.50x", "operator set", "512.00 MiB", "warning: random calibration data",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
