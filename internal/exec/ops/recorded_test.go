@@ -155,3 +155,6 @@ func closeTo(got, want *onnxio.Tensor, rtol, atol, codes float64) error {
 
 // TestGraphs runs small modules as PyTorch's exporters write them: testdata/recorded/graphs.py says which.
 func TestGraphs(t *testing.T) { runRecorded(t, "graphs") }
+
+// TestForms runs what other converters write: testdata/recorded/forms.py says what.
+func TestForms(t *testing.T) { runRecorded(t, "forms") }

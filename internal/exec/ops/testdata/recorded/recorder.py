@@ -7,7 +7,7 @@ A set of cases is one archive with, for each case NAME,
     NAME/output_K.pb        TensorProto of the graph's output K
     NAME/tolerance.json     rtol, atol (both of floating-point outputs), codes (how far integer outputs may be off)
 
-The Go test reads the archives; Python is needed only to make them again: python contrib.py && python graphs.py, with
+The Go test reads the archives; Python is needed only to make them again: python contrib.py, python forms.py and python graphs.py, with
 onnx 1.23.2, onnxruntime 1.32.0 and ml_dtypes.
 """
 
