@@ -2,7 +2,9 @@ package ops
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"slices"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
@@ -261,7 +263,14 @@ func preparePRelu(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 		rowsOf(prelu[uint8]), rowsOf(prelu[uint16]), rowsOf(prelu[uint32]), rowsOf(prelu[uint64]),
 		rowsOf(prelu[float32]), rowsOf(prelu[float64])))(n, p)
 	if n.Opset() >= 7 {
-		return k, err
+		return func(c *exec.Call) error {
+			if x, s := c.Input(0), c.Input(1); x != nil && s != nil {
+				if shape, err := broadcast(x.Shape, s.Shape); err != nil || !slices.Equal(shape, x.Shape) {
+					return fmt.Errorf("slope has shape %v, which does not broadcast to %v", s.Shape, x.Shape)
+				}
+			}
+			return k(c)
+		}, err
 	}
 	return func(c *exec.Call) error { // one slope a channel
 		if x, s := c.Input(0), c.Input(1); x != nil && s != nil && s.Len() > 1 && len(x.Shape) > 2 {

@@ -1,4 +1,4 @@
-"""Records what ONNX Runtime gives for small models: the cases of contrib.py, graphs.py, opsets.py and ml.py.
+"""Records what ONNX Runtime gives for small models: the cases of the other scripts beside this one.
 
 A set of cases is one archive with, for each case NAME,
 
@@ -7,7 +7,7 @@ A set of cases is one archive with, for each case NAME,
     NAME/output_K.pb        TensorProto of the graph's output K
     NAME/tolerance.json     rtol, atol (both of floating-point outputs), codes (how far integer outputs may be off)
 
-The Go test reads the archives; Python is needed only to make them again: python contrib.py, python forms.py and python graphs.py, with
+The Go test reads the archives; Python is needed only to make them again: python contrib.py and so on, with
 onnx 1.23.2, onnxruntime 1.32.0 and ml_dtypes.
 """
 
