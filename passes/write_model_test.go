@@ -307,3 +307,24 @@ func TestWriteSparseInitializer(t *testing.T) {
 		t.Errorf("a dense weight was stored as sparse: notes %v", s.Report.Passes[0].Notes)
 	}
 }
+
+// A MatMul of two dimensions and its Add become one Gemm in runtimes, which computes in integers only with an int32 bias.
+func TestWriteMatMulBias(t *testing.T) {
+	for _, rank := range []int{2, 3} {
+		shape := []any{2, 3, 32}[3-rank:]
+		m := testmodel.New(18).Input("x", onnxio.Float32, shape...).Init("w", normalTensor(1, 0.3, 32, 6)).Init("b", normalTensor(2, 0.3, 6)).
+			Node("MatMul", "x w -> t").Node("Add", "t b -> y").Outputs("y").Model()
+		want := runModel(t, m.Clone())
+		s := testState(t, m)
+		onGrid(t, s, obs.GridSpec{Bits: 8, Symmetric: true, Signed: true})
+		g := spanGrid(8, -4, 4)
+		s.Layers[0].Input = &g
+		out := written(t, s)
+		if n := count32(out, "DequantizeLinear"); n != 5-rank {
+			t.Errorf("rank %d: %d DequantizeLinear", rank, n)
+		}
+		if diff, most := difference(t, want, runModel(t, out)); diff > 0.02*most {
+			t.Errorf("rank %d: outputs differ by %g of %g", rank, diff, most)
+		}
+	}
+}

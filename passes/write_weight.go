@@ -145,11 +145,11 @@ func (w *writer) widen(l *LayerState, t *storedWeight) error {
 // biasOf is the constant bias of a node that integer operators take as int32, and the scale of its input.
 func (w *writer) biasOf(l *LayerState, n *graph.Node) (b []float32, step float32, ok bool) {
 	grid, rounded := w.grids[n]
-	if !rounded || n.In(2) == nil || l.Weight.Type != onnxio.Float32 {
+	if !rounded || biasValue(l, n) == nil || l.Weight.Type != onnxio.Float32 {
 		return nil, 0, false
 	}
 	switch l.Kind {
-	case graph.Conv:
+	case graph.Conv, graph.MatMul:
 	case graph.Gemm:
 		if l.WeightIndex() != 1 || n.Float("alpha", 1) != 1 || n.Float("beta", 1) != 1 {
 			return nil, 0, false
@@ -161,10 +161,22 @@ func (w *writer) biasOf(l *LayerState, n *graph.Node) (b []float32, step float32
 	return b, grid.Scale, err == nil
 }
 
+// biasValue is what a node adds to its products. For MatMul it is the operand of the Add behind it, where the product has two
+// dimensions: runtimes make one Gemm of both then, an integer one if this bias is int32.
+func biasValue(l *LayerState, n *graph.Node) *graph.Value {
+	if l.Kind != graph.MatMul {
+		return n.In(2)
+	}
+	if l.Bias == nil || len(l.Nodes) > 1 || len(l.Bias.Uses) > 1 || n.Out(0) == nil || len(n.Out(0).Shape) != 2 {
+		return nil
+	}
+	return l.Bias
+}
+
 // bias stores the bias of a node as int32 in steps of input scale x weight scale, so that it adds to the sum of products.
 func (w *writer) bias(l *LayerState, n *graph.Node, t *storedWeight) error {
 	b, step, ok := w.biasOf(l, n)
-	if !ok || t.block > 0 {
+	if !ok || t.block > 0 || l.Kind == graph.MatMul && (!biasValue(l, n).IsConst() || biasValue(l, n).IsOutput) {
 		return nil
 	}
 	scale, codes := make([]float32, len(b)), make([]int32, len(b))
@@ -172,15 +184,15 @@ func (w *writer) bias(l *LayerState, n *graph.Node, t *storedWeight) error {
 		scale[r] = step * t.scale[r%len(t.scale)]
 		c := math.RoundToEven(float64(b[r]) / float64(scale[r]))
 		if !(math.Abs(c) <= 2*mostBias-1) {
-			w.note("%v: its bias %q stays float, it does not fit into int32 in steps of the product", l, n.In(2).Name)
+			w.note("%v: its bias %q stays float, it does not fit into int32 in steps of the product", l, biasValue(l, n).Name)
 			return nil
 		}
 		codes[r] = int32(c)
 	}
 	shape := []int{len(b)}
 	q := onnxio.TensorOf(codes, shape...)
-	old := n.In(2)
-	if len(old.Uses) > 1 || !old.IsConst() || old.IsOutput {
+	old := biasValue(l, n)
+	if l.Kind != graph.MatMul && (len(old.Uses) > 1 || !old.IsConst() || old.IsOutput) {
 		fresh := old.Graph.AddInit(n.Name()+"_bias", q)
 		n.SetInput(2, fresh)
 		old = fresh
