@@ -23,7 +23,7 @@ func prepareConv(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 	a := convAttrs{w, int(n.Int("group", 1))}
 	packed := packConv(p.Const(1), a)
 	k := by(0, typed{
-		onnxio.Float32: func(c *exec.Call) error { return convFloat32(c, a, packed, nil) },
+		onnxio.Float32: func(c *exec.Call) error { return convFloat32(c, a, packed) },
 		onnxio.Float64: func(c *exec.Call) error { return conv[float64](c, a) },
 	})
 	return func(c *exec.Call) error {
@@ -165,9 +165,8 @@ func packConv(w *tensor, a convAttrs) func() *kernel.PackedConv {
 	return sync.OnceValue(func() *kernel.PackedConv { return kernel.PackConv(s.planar(), w.Float32s()) })
 }
 
-// convFloat32 takes one and two spatial dimensions to the vector kernels and leaves the others to conv. post is what is fused to the
-// convolution, nil for nothing; only two-dimensional ones come with it.
-func convFloat32(c *exec.Call, a convAttrs, packed func() *kernel.PackedConv, post *kernel.Epilogue) error {
+// convFloat32 takes one and two spatial dimensions to the vector kernels and leaves the others to conv.
+func convFloat32(c *exec.Call, a convAttrs, packed func() *kernel.PackedConv) error {
 	x, w, b := c.In[0], c.In[1], c.Input(2)
 	if len(x.Shape) != 3 && len(x.Shape) != 4 || c.Ctx.Err() != nil {
 		return conv[float32](c, a)
@@ -182,9 +181,6 @@ func convFloat32(c *exec.Call, a convAttrs, packed func() *kernel.PackedConv, po
 		return nil
 	}
 	e := kernel.Bias(nil, nil)
-	if post != nil {
-		*e = *post
-	}
 	if b != nil {
 		e.Row = b.Float32s()
 	}

@@ -126,52 +126,6 @@ func (k *chain) takeLimits(p *exec.Prep) {
 	k.nodes = append(k.nodes, f)
 }
 
-// fuseConv: Conv, then an addend, then limits.
-func fuseConv(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
-	k := newChain(n)
-	w, b := k.constant(p, n, 1), k.constant(p, n, 2)
-	if w == nil || w.Type != onnxio.Float32 || len(w.Shape) != 4 {
-		return nil, nil
-	}
-	k.takeAdd(p)
-	k.takeLimits(p)
-	if len(k.all()) == 1 {
-		return nil, nil
-	}
-	bias := n.In(2)
-	if b != nil {
-		bias = nil
-	}
-	win, err := windowOf(n)
-	if err != nil {
-		return nil, err
-	}
-	a := convAttrs{win, int(n.Int("group", 1))}
-	packed := packConv(w, a)
-	return &exec.Fusion{Nodes: k.all(), Inputs: []*graph.Value{n.In(0), nil, bias, k.add}, Kernel: func(c *exec.Call) error {
-		c.In[1] = w
-		if b != nil {
-			c.In[2] = b
-		}
-		x, b, add := c.In[0], c.In[2], c.In[3]
-		if x == nil || x.Type != onnxio.Float32 || b != nil && b.Type != onnxio.Float32 || len(x.Shape) != 4 {
-			return exec.ErrApart
-		}
-		s, err := a.shape(x, w, b)
-		if err != nil {
-			return exec.ErrApart // the nodes say why
-		}
-		e := k.epilogue()
-		if add != nil {
-			if add.Type != onnxio.Float32 || !slices.Equal(add.Shape, []int{s.batch, s.group * s.cout, s.out[0], s.out[1]}) {
-				return exec.ErrApart
-			}
-			e.Add = add.Float32s()
-		}
-		return convFloat32(c, a, packed, e)
-	}}, nil
-}
-
 // packMatrix packs a constant right operand k x n (with trans: n x k) at the first run; nil where that does not apply.
 func packMatrix(b *tensor, trans bool) func() *kernel.PackedB {
 	if b == nil || b.Type != onnxio.Float32 || len(b.Shape) != 2 || b.Len() == 0 {
@@ -251,7 +205,6 @@ func productWith(c *exec.Call, b *kernel.PackedB, x, bias, add *tensor, e *kerne
 }
 
 func init() {
-	exec.RegisterFusion("Conv", fuseConv)
 	exec.RegisterFusion("MatMul", fuseProduct)
 	exec.RegisterFusion("Gemm", fuseProduct)
 }

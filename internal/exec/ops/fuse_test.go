@@ -60,6 +60,11 @@ var fuseCases = []fuseCase{
 	{"depthwise add clip", noise(3, 2, 12, 9, 8), noise(4, 2, 12, 9, 8), func(b *testmodel.Builder) {
 		convWeights(b).Init("d", noise(5, 12, 1, 3, 3)).Node("Conv", "x d -> c", "pads", pads, "group", 12).Node("Add", "c r -> a").Node("Clip", "a zero six -> y")
 	}, "Conv+Add+Clip", 0},
+	{"expand, depthwise, project, add", noise(3, 5, 12, 9, 8), noise(4, 5, 12, 5, 4), func(b *testmodel.Builder) {
+		convWeights(b).Init("e", noise(6, 30, 12, 1, 1)).Init("d", noise(5, 30, 1, 3, 3)).Init("p", noise(7, 12, 30, 1, 1)).
+			Node("Conv", "x e -> c").Node("Clip", "c zero six -> cc").Node("Conv", "cc d -> k", "pads", pads, "strides", []int64{2, 2}, "group", 30).
+			Node("Relu", "k -> kk").Node("Conv", "kk p -> q").Node("Add", "q r -> y")
+	}, "Conv+Clip+Conv+Relu+Conv+Add", 0},
 	{"what is read twice stays", noise(3, 2, 12, 9, 8), nil, func(b *testmodel.Builder) {
 		convWeights(b).Node("Conv", "x w b -> c", "pads", pads).Node("Relu", "c -> a").Node("Add", "a c -> y")
 	}, "", 0},

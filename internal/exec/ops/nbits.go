@@ -118,9 +118,15 @@ func prepareNBits(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	var w []float32
+	pack := func(w []float32, err error) (*kernel.PackedB, error) {
+		if err != nil {
+			return nil, err
+		}
+		return kernel.PackB(true, b.k, b.n, w, b.k), nil
+	}
+	var packed *kernel.PackedB
 	if codes, scale := p.Const(1), p.Const(2); codes != nil && scale != nil && (n.In(3) == nil || p.Const(3) != nil) && (n.In(4) == nil || p.Const(4) != nil) {
-		if w, err = b.dequantize(codes, scale, p.Const(3), p.Const(4)); err != nil {
+		if packed, err = pack(b.dequantize(codes, scale, p.Const(3), p.Const(4))); err != nil {
 			return nil, err
 		}
 	}
@@ -128,10 +134,10 @@ func prepareNBits(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 		if err := need(c, 3); err != nil {
 			return err
 		}
-		w := w
+		w := packed
 		if w == nil {
 			var err error
-			if w, err = b.dequantize(c.In[1], c.In[2], c.Input(3), c.Input(4)); err != nil {
+			if w, err = pack(b.dequantize(c.In[1], c.In[2], c.Input(3), c.Input(4))); err != nil {
 				return err
 			}
 		}
@@ -139,7 +145,7 @@ func prepareNBits(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 	}, nil
 }
 
-func (b nbits) multiply(c *exec.Call, w []float32) error {
+func (b nbits) multiply(c *exec.Call, w *kernel.PackedB) error {
 	x, err := c.In[0].ToFloat32()
 	if err != nil {
 		return err
@@ -150,19 +156,15 @@ func (b nbits) multiply(c *exec.Call, w []float32) error {
 	}
 	rows := size(x.Shape[:rank-1])
 	y := c.New(onnxio.Float32, append(append([]int{}, x.Shape[:rank-1]...), b.n)...)
-	out := y.Float32s()
-	beta := float32(0)
+	e := kernel.Bias(nil, nil)
 	if bias := c.Input(5); bias != nil {
 		v, err := bias.ToFloat32()
 		if err != nil || v.Len() != b.n {
 			return fmt.Errorf("bias is %v, expected %d elements", bias, b.n)
 		}
-		for r := range rows {
-			copy(out[r*b.n:], v.Float32s())
-		}
-		beta = 1
+		e.Col = v.Float32s()
 	}
-	kernel.Sgemm(false, true, rows, b.n, b.k, 1, x.Float32s(), b.k, w, b.k, beta, out, b.n, c.Threads)
+	kernel.SgemmPackedB(false, rows, x.Float32s(), b.k, w, y.Float32s(), b.n, e, c.Threads)
 	if c.In[0].Type == onnxio.Float64 {
 		y, err = y.ConvertTo(onnxio.Float64)
 	} else if y.Type != c.In[0].Type {

@@ -1,0 +1,165 @@
+package ops
+
+import (
+	"slices"
+
+	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/kernel"
+	"github.com/obc-onnx/obc/onnxio"
+)
+
+// convStage is a convolution in two dimensions with what follows it.
+type convStage struct {
+	*chain
+	a      convAttrs
+	w, b   *tensor // b nil: no bias, or one that is computed
+	given  *graph.Value
+	packed func() *kernel.PackedConv
+}
+
+// newConvStage looks at the convolution n; nil when its weight is not constant or it is not of two dimensions.
+func newConvStage(n *graph.Node, p *exec.Prep) (*convStage, error) {
+	k := newChain(n)
+	p = p.Of(n)
+	w, b := k.constant(p, n, 1), k.constant(p, n, 2)
+	if w == nil || w.Type != onnxio.Float32 || len(w.Shape) != 4 || b != nil && b.Type != onnxio.Float32 {
+		return nil, nil
+	}
+	win, err := windowOf(n)
+	if err != nil {
+		return nil, err
+	}
+	st := &convStage{chain: k, a: convAttrs{win, int(n.Int("group", 1))}, w: w, b: b}
+	if b == nil {
+		st.given = n.In(2)
+	}
+	st.packed = packConv(w, st.a)
+	k.takeAdd(p)
+	k.takeLimits(p)
+	return st, nil
+}
+
+func (st *convStage) depthwise() bool { return st.w.Shape[1] == 1 && st.a.group > 1 }
+
+// fuseConv: a Conv with an addend and limits; and, where one of two that follow each other is depthwise, both: each image then goes
+// through all of them before the next one, so that what lies between, often the largest tensors of the model, stays in the cache.
+func fuseConv(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
+	st, err := newConvStage(n, p)
+	if st == nil || err != nil {
+		return nil, err
+	}
+	stages, nodes := []*convStage{st}, st.all()
+	for st.given == nil {
+		f, i := p.Follower(st.last())
+		if f == nil || i != 0 || f.Op() != "Conv" || f.Domain() != "" {
+			break
+		}
+		next, err := newConvStage(f, p)
+		if next == nil || err != nil || next.given != nil || st.depthwise() == next.depthwise() {
+			break
+		}
+		st = next
+		stages, nodes = append(stages, st), append(nodes, st.all()...)
+	}
+	if len(nodes) == 1 {
+		return nil, nil
+	}
+	in := []*graph.Value{n.In(0), stages[0].given}
+	for _, st := range stages {
+		in = append(in, st.add)
+	}
+	return &exec.Fusion{Nodes: nodes, Inputs: in, Kernel: func(c *exec.Call) error { return runStages(c, stages) }}, nil
+}
+
+// runStages computes the stages; inputs are x, a computed bias of the first stage, and the addend of each.
+func runStages(c *exec.Call, stages []*convStage) error {
+	x, bias, adds := c.In[0], c.In[1], c.In[2:]
+	if x == nil || x.Type != onnxio.Float32 || len(x.Shape) != 4 || bias != nil && bias.Type != onnxio.Float32 || c.Ctx.Err() != nil {
+		return exec.ErrApart
+	}
+	shapes, shape := make([]convShape, len(stages)), x.Shape
+	scratch := [2]int{} // of one image, for stages of even and odd numbers
+	for i, st := range stages {
+		b := st.b
+		if b == nil && i == 0 {
+			b = bias
+		}
+		s, err := st.a.shape(&tensor{Type: x.Type, Shape: shape}, st.w, b)
+		if err != nil {
+			return exec.ErrApart // the nodes say why
+		}
+		shape = []int{s.batch, s.group * s.cout, s.out[0], s.out[1]}
+		if add := adds[i]; size(shape) == 0 || add != nil && (add.Type != onnxio.Float32 || !slices.Equal(add.Shape, shape)) {
+			return exec.ErrApart
+		}
+		if i < len(stages)-1 {
+			scratch[i%2] = max(scratch[i%2], size(shape[1:]))
+		}
+		shapes[i] = s
+	}
+	y := c.New(x.Type, shape...)
+	c.Out[0] = y
+	r := stageRun{stages: stages, shapes: shapes, adds: adds, bias: bias, x: x.Float32s(), y: y.Float32s()}
+	batch := shape[0]
+	if len(stages) == 1 {
+		r.images(0, batch, nil, c.Threads)
+		return nil
+	}
+	workers, inner := c.Threads, 1
+	if batch < c.Threads {
+		workers, inner = 1, c.Threads
+	}
+	buf := make([][2][]float32, workers)
+	for i := range buf {
+		buf[i] = [2][]float32{c.Scratch(scratch[0]), c.Scratch(scratch[1])}
+	}
+	c.Parallel(workers, 1<<30, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			for img := i * batch / workers; img < (i+1)*batch/workers && c.Ctx.Err() == nil; img++ {
+				r.images(img, 1, &buf[i], inner)
+			}
+		}
+	})
+	return c.Ctx.Err()
+}
+
+// stageRun is one call of runStages.
+type stageRun struct {
+	stages []*convStage
+	shapes []convShape
+	adds   []*tensor
+	bias   *tensor
+	x, y   []float32
+}
+
+// images takes n images from number img on through all stages; buf holds what lies between two stages.
+func (r *stageRun) images(img, n int, buf *[2][]float32, threads int) {
+	in := r.x[img*len(r.x)/r.shapes[0].batch:]
+	for i, st := range r.stages {
+		s := r.shapes[i]
+		per := s.group * s.cout * s.outPix
+		out := r.y[img*len(r.y)/s.batch:]
+		if i < len(r.stages)-1 {
+			out = buf[i%2]
+		}
+		e := st.epilogue()
+		if st.b != nil {
+			e.Row = st.b.Float32s()
+		} else if i == 0 && r.bias != nil {
+			e.Row = r.bias.Float32s()
+		}
+		if add := r.adds[i]; add != nil {
+			e.Add = add.Float32s()[img*per:]
+		}
+		ks := s.planar()
+		if s.depthwise {
+			kernel.Depthwise(ks, n, in, st.w.Float32s(), out[:n*per], e, threads)
+		} else {
+			st.packed().Run(ks, n, in, out[:n*per], e, threads)
+		}
+		in = out
+	}
+}
+
+func init() { exec.RegisterFusion("Conv", fuseConv) }
