@@ -39,7 +39,11 @@ func Compress(ctx context.Context, m *onnxio.Model, data calib.Dataset, r *Recip
 
 // newState clones the model and opens its graph.
 func newState(m *onnxio.Model, data calib.Dataset, r *Recipe, o Options) (*State, error) {
-	s := &State{Recipe: r, Data: data, Options: o, Model: m.Clone()}
+	own := *r
+	if strings.HasPrefix(r.Target, "size=") && r.Container == "auto" {
+		own.Container = "exact" // or codes below 8 bits would take no less room
+	}
+	s := &State{Recipe: &own, Data: data, Options: o, Model: m.Clone()}
 	s.Report = &Report{Tool: "obc", Version: o.Version, RecipeHash: r.Hash(), Samples: data.Len(), Target: r.Target,
 		Layers: []LayerReport{}, Kept: []KeptLayer{}, Warnings: []string{}, Opset: [2]int{m.Opset(""), 0}}
 	if set, ok := data.(*calib.Set); ok {

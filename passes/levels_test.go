@@ -1,0 +1,65 @@
+package passes
+
+import (
+	"errors"
+	"math"
+	"testing"
+)
+
+// TestTargetsAreReached looks at what the written model costs.
+func TestTargetsAreReached(t *testing.T) {
+	for name, net := range testNets {
+		for text, want := range map[string]float64{
+			"{sparsity: 0.5, target: flops=2x}": 2, "{target: flops=1.5x, weights: {bits: 8}}": 1.5,
+			"{nm: 2:4, target: bops=6x}": 6, "{target: size=5x}": 5,
+		} {
+			m, data := net()
+			res, err := Compress(t.Context(), m, data, recipeOf(t, text), Options{})
+			if err != nil {
+				t.Fatalf("%s, %s: %v", name, text, err)
+			}
+			r := res.Report
+			if r.Reached < want || r.Reached > 1.4*want {
+				t.Errorf("%s, %s: reached %v", name, text, r.Reached)
+			}
+			if want == 2 && math.Abs(r.Dense.MACs/r.Compressed.MACs/r.Reached-1) > 0.02 {
+				t.Errorf("%s: MACs went from %v to %v, %v was told", name, r.Dense.MACs, r.Compressed.MACs, r.Reached)
+			}
+			if want == 6 && r.Dense.BOPs/r.Compressed.BOPs < 0.98*r.Reached { // rounding makes more zeros than the pattern
+				t.Errorf("%s: BOPs went from %v to %v, %v was told", name, r.Dense.BOPs, r.Compressed.BOPs, r.Reached)
+			}
+		}
+	}
+}
+
+func TestTargetOutOfReach(t *testing.T) {
+	m, data := convNet()
+	_, err := Compress(t.Context(), m, data, recipeOf(t, "{target: size=100x}"), Options{})
+	var budget *BudgetError
+	if !errors.As(err, &budget) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestScopeModel checks the share over all layers, and that layers give unequal shares at less loss than equal ones would.
+func TestScopeModel(t *testing.T) {
+	for name, net := range testNets {
+		loss := map[string]float64{}
+		for _, scope := range []string{"layer", "model"} {
+			m, data := net()
+			res, err := Compress(t.Context(), m, data, withoutCorrection(recipeOf(t, "{sparsity: 0.6, scope: "+scope+"}")), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := res.Report.Compressed.Sparsity; s < 0.6 || s > 0.63 {
+				t.Errorf("%s, scope %s: %v of the weights are zero", name, scope, s)
+			}
+			for _, l := range res.Report.Layers {
+				loss[scope] += l.RelativeLoss
+			}
+		}
+		if loss["model"] > loss["layer"] {
+			t.Errorf("%s: relative losses %v", name, loss)
+		}
+	}
+}
