@@ -29,13 +29,13 @@ func newNBits(n *graph.Node) (nbits, error) {
 
 // dequantize is B as float32, N x K row-major.
 func (b nbits) dequantize(codes, scale, zero, groups *tensor) ([]float32, error) {
-	group, err := b.groups(groups)
-	if err != nil {
-		return nil, err
-	}
 	raw, ok := codes.Data.([]uint8)
 	if !ok || len(raw) != b.n*b.blocks*b.block*b.bits/8 {
 		return nil, fmt.Errorf("codes are %v, expected uint8 of %d x %d x %d", codes, b.n, b.blocks, b.block*b.bits/8)
+	}
+	group, err := b.groups(groups)
+	if err != nil {
+		return nil, err
 	}
 	s, err := floats(scale)
 	if err != nil {

@@ -56,8 +56,11 @@ type poolPlan struct {
 	at    []int32
 }
 
-func planPool(g window) poolPlan {
+func planPool(c *exec.Call, g window) poolPlan {
 	var p poolPlan
+	if err := c.Charge(int64(math.Min(4*float64(size(g.out))*float64(size(g.kernel)), 1<<62))); err != nil {
+		panic(err) // a kernel of the size of the input, at each of its places
+	}
 	g.eachWindow(func(_ int, at []int) {
 		p.start = append(p.start, int32(len(p.at)))
 		for _, i := range at {
@@ -117,7 +120,7 @@ func maxPool[T number](c *exec.Call, w windowAttrs, colMajor bool, lowest T) err
 		return nil
 	}
 	in, out := size(g.in), size(g.out)
-	plan := planPool(g)
+	plan := planPool(c, g)
 	c.Parallel(x.Shape[0]*x.Shape[1], out*size(g.kernel), func(lo, hi int) {
 		for u := lo; u < hi; u++ {
 			plane := xd[u*in : (u+1)*in]
@@ -183,7 +186,7 @@ func runFold[T float](c *exec.Call, w windowAttrs, f func(values func(fn func(fl
 	c.Out[0] = y
 	xd, yd := data[T](x), data[T](y)
 	in, out := size(g.in), size(g.out)
-	plan := planPool(g)
+	plan := planPool(c, g)
 	padded := make([]int, out)
 	for o := range padded {
 		padded[o] = g.padded(o)
