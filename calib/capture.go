@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
@@ -241,10 +242,14 @@ func (r *runner) capture(ctx context.Context, layers []*graph.Layer, pass, passe
 	if err != nil {
 		return nil, err
 	}
+	var dry []string
 	for _, l := range layers {
 		if sources[l].gram.n == 0 {
-			return nil, fmt.Errorf("%v: no calibration sample reached it (an If branch never taken, or everything masked): give data that does, or exclude the layer", l.Nodes[0])
+			dry = append(dry, l.Nodes[0].String())
 		}
+	}
+	if len(dry) > 0 {
+		return nil, fmt.Errorf("%s: no calibration sample reached it (an If branch never taken, or everything masked): give data that does, or exclude the layer", strings.Join(dry, ", "))
 	}
 	return sources, nil
 }

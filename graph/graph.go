@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/obc-onnx/obc/onnxio"
 	"github.com/obc-onnx/obc/onnxio/onnxpb"
@@ -80,10 +81,13 @@ func (g *Graph) Walk(fn func(*Node)) {
 	}
 }
 
-// walk calls fn for g and then for all graphs inside it.
+// walk calls fn for g and then for all graphs inside it. fn may remove nodes, also of graphs further out.
 func (g *Graph) walk(fn func(*Graph)) {
 	fn(g)
-	for _, n := range g.Nodes {
+	for _, n := range slices.Clone(g.Nodes) {
+		if !g.has(n) {
+			continue
+		}
 		for _, sub := range n.subgraphs() {
 			sub.walk(fn)
 		}

@@ -241,6 +241,26 @@ func TestSimplifyInSubgraphs(t *testing.T) {
 	}
 }
 
+// TestSimplifySweepsOuterConstants folds nodes of branches whose constants stand outside and go with them.
+func TestSimplifySweepsOuterConstants(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	body := func(c string) *testmodel.Builder {
+		return testmodel.New(0).Node("Neg", c+" -> n"+c).Node("Add", "x n"+c+" -> r"+c).Outputs("r" + c)
+	}
+	b := testmodel.New(18).Input("x", onnxio.Float32, 2, 3).Input("c", onnxio.Bool)
+	for _, name := range []string{"one", "two"} {
+		b.Node("Constant", "-> "+name, "value", random(r, 2, 3))
+	}
+	m := b.Node("If", "c -> y", "then_branch", body("one"), "else_branch", body("two")).Node("Relu", "y -> z").Outputs("z").Model()
+	for _, cond := range []bool{false, true} {
+		g, changes := simplified(t, "If", m, graph.SimplifyOptions{FoldConstants: exec.Fold},
+			map[string]*onnxio.Tensor{"x": random(r, 2, 3), "c": onnxio.TensorOf([]bool{cond})})
+		if got := changes.String(); got != "2 Neg" || len(g.Nodes) != 2 {
+			t.Errorf("%s, %d nodes are left", got, len(g.Nodes))
+		}
+	}
+}
+
 // TestSimplifyZoo: the public models compute the same after it, and the BatchNormalization of exports that keep it is gone.
 func TestSimplifyZoo(t *testing.T) {
 	zoo := filepath.Join(testkit.Shared(t), "zoo")

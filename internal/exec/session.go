@@ -79,7 +79,17 @@ func (s *Session) find(n *graph.Node) (int, error) {
 	if n == nil {
 		return len(s.e.main.steps), nil
 	}
-	i, ok := s.e.main.index[n]
+	p := s.e.main
+	i, ok := p.index[n]
+	if at := slices.Index(p.graph.Nodes, n); !ok && at >= 0 && isConstant(n) {
+		i, ok = len(p.steps), true
+		for _, next := range p.graph.Nodes[at+1:] {
+			if j, runs := p.index[next]; runs {
+				i = j
+				break
+			}
+		}
+	}
 	if !ok {
 		return 0, fmt.Errorf("%v: not a node of the main graph that this executor runs", n)
 	}

@@ -105,6 +105,31 @@ func TestPieces(t *testing.T) {
 	}
 }
 
+// TestStopAtConstant stops before a Constant node, which is no step of a run, in the middle and at the end.
+func TestStopAtConstant(t *testing.T) {
+	half := onnxio.TensorOf([]float32{0.5}, 1)
+	m := testmodel.New(18).Input("x", onnxio.Float32, "N", 2).Node("Relu", "x -> a").Node("Constant", "-> h", "value", half).
+		Node("Mul", "a h -> y").Node("Constant", "-> z", "value", half).Outputs("y", "z")
+	g, e := newExecutor(t, m, exec.Options{})
+	for i, live := range map[int]string{1: "a", 3: "y"} {
+		s := e.Start(feeds(2, 4))
+		if err := s.RunUntil(t.Context(), g.Nodes[i], nil); err != nil {
+			t.Fatal(err)
+		}
+		at := s.Live()
+		if at[live] == nil {
+			t.Errorf("stopped at node %d: live values are %v", i, at)
+		}
+		r := e.Resume(at, g.Nodes[i])
+		if err := r.RunUntil(t.Context(), nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Outputs()["y"].Float32s(); !slices.Equal(got, []float32{1, 2}) {
+			t.Errorf("resumed at node %d: y is %v", i, got)
+		}
+	}
+}
+
 // TestHooks sees every node in order with its true values, also where nodes would be fused, and can stop the run.
 func TestHooks(t *testing.T) {
 	_, e := newExecutor(t, ladder(), exec.Options{})
