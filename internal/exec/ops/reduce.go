@@ -15,6 +15,7 @@ type reduction[T, A any] struct {
 	init A
 	step func(acc A, x T) A
 	done func(acc A, n int) T
+	run  func(acc A, x []T) A // folds elements that lie side by side; nil: one by one
 }
 
 // reduced splits the axes of x into those kept and those reduced.
@@ -77,6 +78,10 @@ func reduceWith[T, A any](f reduction[T, A]) func(c *exec.Call, r reduced, y *te
 			acc := f.init
 			if r.count > 0 {
 				r.runs(base, func(at, n, step int) {
+					if f.run != nil && step == 1 {
+						acc = f.run(acc, x[at:at+n])
+						return
+					}
 					for range n {
 						acc = f.step(acc, x[at])
 						at += step
@@ -162,28 +167,28 @@ func inferReduce(t onnxio.DataType) graph.InferRule {
 }
 
 func sumOf[T number]() func(c *exec.Call, r reduced, y *tensor) {
-	return reduceWith(reduction[T, T]{0, func(a, x T) T { return a + x }, func(a T, _ int) T { return a }})
+	return reduceWith(reduction[T, T]{0, func(a, x T) T { return a + x }, func(a T, _ int) T { return a }, nil})
 }
 
 // viaDoubles folds floats in float64.
 func viaDoubles(step func(a, x float64) float64, done func(a float64, n int) float64) reducers {
 	return reducers{
 		onnxio.Float32: reduceWith(reduction[float32, float64]{0, func(a float64, x float32) float64 { return step(a, float64(x)) },
-			func(a float64, n int) float32 { return float32(done(a, n)) }}),
-		onnxio.Float64: reduceWith(reduction[float64, float64]{0, step, done}),
+			func(a float64, n int) float32 { return float32(done(a, n)) }, nil}),
+		onnxio.Float64: reduceWith(reduction[float64, float64]{0, step, done, nil}),
 		onnxio.Int32: reduceWith(reduction[int32, float64]{0, func(a float64, x int32) float64 { return step(a, float64(x)) },
-			func(a float64, n int) int32 { return int32(done(a, n)) }}),
+			func(a float64, n int) int32 { return int32(done(a, n)) }, nil}),
 		onnxio.Int64: reduceWith(reduction[int64, float64]{0, func(a float64, x int64) float64 { return step(a, float64(x)) },
-			func(a float64, n int) int64 { return int64(done(a, n)) }}),
+			func(a float64, n int) int64 { return int64(done(a, n)) }, nil}),
 		onnxio.Uint32: reduceWith(reduction[uint32, float64]{0, func(a float64, x uint32) float64 { return step(a, float64(x)) },
-			func(a float64, n int) uint32 { return uint32(done(a, n)) }}),
+			func(a float64, n int) uint32 { return uint32(done(a, n)) }, nil}),
 		onnxio.Uint64: reduceWith(reduction[uint64, float64]{0, func(a float64, x uint64) float64 { return step(a, float64(x)) },
-			func(a float64, n int) uint64 { return uint64(done(a, n)) }}),
+			func(a float64, n int) uint64 { return uint64(done(a, n)) }, nil}),
 	}
 }
 
 func extreme[T number](worst T, f func(a, x T) T) func(c *exec.Call, r reduced, y *tensor) {
-	return reduceWith(reduction[T, T]{worst, f, func(a T, _ int) T { return a }})
+	return reduceWith(reduction[T, T]{worst, f, func(a T, _ int) T { return a }, nil})
 }
 
 func extremes(max bool) reducers {
@@ -216,13 +221,18 @@ func extremes(max bool) reducers {
 		onnxio.Uint8: extreme(uint8(upick(math.MaxUint8)), u8), onnxio.Uint16: extreme(uint16(upick(math.MaxUint16)), u16),
 		onnxio.Uint32: extreme(uint32(upick(math.MaxUint32)), u32), onnxio.Uint64: extreme(upick(math.MaxUint64), u64),
 	}
+	run := maxRun
+	if !max {
+		run = minRun
+	}
+	r[onnxio.Float32] = reduceWith(reduction[float32, float32]{float32(inf), f32, func(a float32, _ int) float32 { return a }, run})
 	r[onnxio.Bool] = reduceWith(reduction[bool, bool]{!max, func(a, x bool) bool { return max && (a || x) || !max && a && x },
-		func(a bool, _ int) bool { return a }})
+		func(a bool, _ int) bool { return a }, nil})
 	return r
 }
 
 func prodOf[T number]() func(c *exec.Call, r reduced, y *tensor) {
-	return reduceWith(reduction[T, T]{1, func(a, x T) T { return a * x }, func(a T, _ int) T { return a }})
+	return reduceWith(reduction[T, T]{1, func(a, x T) T { return a * x }, func(a T, _ int) T { return a }, nil})
 }
 
 // logSumExp is max + log(sum(exp(x - max))), so that nothing overflows.
