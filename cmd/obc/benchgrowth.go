@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/obc-onnx/obc/internal/atomicfile"
 	"github.com/obc-onnx/obc/internal/kernel"
@@ -22,7 +21,7 @@ func (a *app) benchGrowth(ctx context.Context, b solverBench) error {
 		columns = growthColumns
 	}
 	plot := report.LogPlot{Title: "Time of the solver a row", X: "columns of the layer", Y: "ms a row"}
-	speed := a.productSpeed()
+	speed := a.productSpeed(&b)
 	fmt.Fprintf(a.out, "# matrix product, 1024 x 1024 x 1024: %.0f GFLOP/s with %d threads\n", speed/1e9, a.threads)
 	for _, m := range b.methods {
 		line, bound := report.Curve{Name: m}, report.Curve{Name: m + ": multiply-adds at the speed of the matrix product", Dashed: true}
@@ -58,29 +57,30 @@ func (a *app) benchGrowth(ctx context.Context, b solverBench) error {
 const fitFrom = 288
 
 // productSpeed is operations a second of the matrix product, the best of some.
-func (a *app) productSpeed() float64 {
+func (a *app) productSpeed(b *solverBench) float64 {
 	const n = 1024
 	x, y, z := make([]float32, n*n), make([]float32, n*n), make([]float32, n*n)
 	best := math.Inf(1)
 	for range 7 {
-		start := time.Now()
+		start := b.now()
 		kernel.Sgemm(false, false, n, n, n, 1, x, n, y, n, 0, z, n, a.threads)
-		best = min(best, time.Since(start).Seconds())
+		best = min(best, (b.now() - start).Seconds())
 	}
 	return 2 * n * n * n / best
 }
 
 // timeRows is the least time a row, in seconds, without the inversion of the Hessian, and the operations that a row needs.
 func (a *app) timeRows(ctx context.Context, b solverBench, method string, d int) (t, flops float64, err error) {
-	const enough = 100e6 // columns^3 that make a run long enough to be timed
+	const enough, few = 1e9, 8 // columns^3 that make a run long enough to be timed; rows that share what is done once a layer
 	rows := b.rows
 	if rows == 0 {
-		rows = max(a.threads, min(256, int(enough/float64(d*d*d))/a.threads*a.threads))
+		rows = max(few, min(256, int(enough/float64(d*d*d)))) / a.threads * a.threads
+		rows = max(rows, a.threads)
 	}
 	p := randomLayer(rows, d, a.threads)
 	t = math.Inf(1)
 	for range b.count {
-		s, err := solveOnce(ctx, p, method, b.damping, obs.Options{Threads: a.threads})
+		s, err := b.solveOnce(ctx, p, method, obs.Options{Threads: a.threads})
 		if err != nil {
 			return 0, 0, fmt.Errorf("%s, %s: %w", p.name, method, err)
 		}
