@@ -121,7 +121,6 @@ func sourceKey(l *graph.Layer) string {
 // source gathers the rows of one layer, or of several that see the same.
 type source struct {
 	gram     *gram
-	feeds    []*rowsOf // one for each node
 	masked   int64
 	min, max float32
 	seen     bool

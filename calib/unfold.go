@@ -105,7 +105,6 @@ func (u *unfolding) findRuns() {
 
 func (u *unfolding) positions() int { return u.out[0] * u.out[1] * u.out[2] }
 func (u *unfolding) pixels() int    { return u.in[0] * u.in[1] * u.in[2] }
-func (u *unfolding) cols() int      { return u.channels * u.k[0] * u.k[1] * u.k[2] }
 
 // identity reports whether the rows are the image's pixels themselves, as for a 1x1 convolution of stride 1.
 func (u *unfolding) identity() bool {

@@ -22,7 +22,8 @@ import (
 )
 
 // TestRegistered runs all operator tests that onnx-go registers. Those whose expectation is not today's specification are listed with
-// the reason in testdata/expected_failures.txt; a listed test that passes fails here. docs/ONNXGO.md states the count.
+// the reason in testdata/expected_failures.txt; a listed test that passes fails here, but for those that compare more finely than float32
+// does: their last digit depends on the order of sums, which is another on processors of other widths. docs/ONNXGO.md states the count.
 func TestRegistered(t *testing.T) {
 	listed := expectedFailures(t)
 	passed, all := 0, 0
@@ -36,7 +37,7 @@ func TestRegistered(t *testing.T) {
 		all++
 		if reason, ok := listed[tc.Title]; ok {
 			delete(listed, tc.Title)
-			if err := run(tc); err == nil {
+			if err := run(tc); err == nil && !strings.HasPrefix(reason, "compares ") {
 				t.Errorf("%s passes: remove it from expected_failures.txt (%s)", tc.Title, reason)
 			}
 			continue

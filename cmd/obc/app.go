@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -136,13 +135,4 @@ func parseShare(flag, s string) (float64, error) {
 		return 0, badUsage("--%s is %q, expected a share such as 1%% or 0.01", flag, s)
 	}
 	return x, nil
-}
-
-// compactJSON is v on one line.
-func compactJSON(v any) string {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Sprint(v)
-	}
-	return string(data)
 }

@@ -1,7 +1,5 @@
 package kernel
 
-import "sync"
-
 // planes holds padded images cut into phases: with steps sh and sw, element (r, c) of the padded image lies in phase (r%sh, c%sw), at
 // row r/sh and column c/sw of it. What one kernel position sees along an output row is then consecutive in memory, for any stride.
 type planes struct {
@@ -13,8 +11,6 @@ type planes struct {
 
 // planeSlack elements, and eight rows, behind the last plane may be read by the kernels; what is read there is never used.
 const planeSlack = 160
-
-var planesPool = sync.Pool{New: func() any { return new(planes) }}
 
 // set makes room for channels of an image under s, zero everywhere. With sw = 1 the zeros left of a row serve as those right of the row
 // before.
