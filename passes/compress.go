@@ -59,7 +59,7 @@ func newState(m *onnxio.Model, data calib.Dataset, r *Recipe, o Options) (*State
 
 // pipeline is the list of passes that a recipe stands for.
 func pipeline(r *Recipe) []Pass {
-	list := []Pass{simplify{}, findLayers{}}
+	list := []Pass{simplify{}, findLayers{}, findReached{}}
 	if r.quantizesActivations() {
 		if r.Equalize > 0 {
 			list = append(list, equalize{r.Equalize})
