@@ -208,7 +208,8 @@ type step struct {
 	subs   map[string]*program
 	twin   *step // the step of program.steps that holds the kernel; nil: this one
 
-	parts []*step // of a fusion: its nodes
+	parts []*step        // of a fusion: its nodes
+	reads []*graph.Value // of a fusion: what its kernel reads, which may lie before what its nodes read
 	head  *graph.Node
 	fuser Fuser
 }
@@ -357,8 +358,10 @@ func (p *program) plan(steps []*step) {
 		for _, i := range st.inner() {
 			last[i] = at
 		}
-		nodes := st.nodes()
-		for _, n := range nodes {
+		for _, v := range st.reads {
+			use(v, at)
+		}
+		for _, n := range st.nodes() {
 			for _, v := range n.Inputs {
 				use(v, at)
 			}

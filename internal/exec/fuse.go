@@ -143,7 +143,7 @@ func (p *program) fits(f *Fusion, taken map[*graph.Node]*step) bool {
 
 func (p *program) fusedStep(f *Fusion) (*step, error) {
 	last := f.Nodes[len(f.Nodes)-1]
-	st := &step{node: last, prog: p, kernel: f.Kernel, out: []int{p.slot[last.Outputs[0]]}}
+	st := &step{node: last, prog: p, kernel: f.Kernel, reads: f.Inputs, out: []int{p.slot[last.Outputs[0]]}}
 	for _, v := range f.Inputs {
 		r, err := p.ref(v)
 		if err != nil {

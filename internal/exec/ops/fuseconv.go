@@ -161,5 +161,3 @@ func (r *stageRun) images(img, n int, buf *[2][]float32, threads int) {
 		in = out
 	}
 }
-
-func init() { exec.RegisterFusion("Conv", fuseConv) }

@@ -85,7 +85,11 @@ func prepareQLinearConv(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 		return nil, err
 	}
 	a := convAttrs{w, int(n.Int("group", 1))}
-	packed := constIntConv(p, a, 3, 5)
+	return qlinearConv(a, constIntConv(p, a, 3, 5)), nil
+}
+
+// qlinearConv is the kernel of QLinearConv; packed, if any, is the weight for the integer kernels.
+func qlinearConv(a convAttrs, packed func() *kernel.IntConv) exec.Kernel {
 	return func(c *exec.Call) error {
 		if err := need(c, 8); err != nil {
 			return err
@@ -102,7 +106,7 @@ func prepareQLinearConv(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 			addBias(c, data[int32](sums), data[int32](bias), sums.Shape)
 		}
 		return requantizeChannels(c, sums)
-	}, nil
+	}
 }
 
 // addBias adds bias[ch] to all elements of channel ch of y [N C ...].
@@ -117,6 +121,10 @@ func addBias(c *exec.Call, y, bias []int32, shape []int) {
 		}
 	})
 }
+
+// rescale is sx sw / sy in float32, rounded after each step as ONNX Runtime does: another last bit moves sums next to the middle of two
+// codes, which a deep network shows.
+func rescale(sx, sw, sy float64) float64 { return float64(float32(sx) * float32(sw) / float32(sy)) }
 
 // requantizeChannels writes the output of a QLinearConv from its int32 sums [N C ...].
 func requantizeChannels(c *exec.Call, sums *tensor) error {
@@ -143,11 +151,11 @@ func requantizeChannels(c *exec.Call, sums *tensor) error {
 	if is8(c.In[7].Type) && zy == math.Trunc(zy) {
 		y := c.New(c.In[7].Type, sums.Shape...)
 		c.Out[0] = y
-		requantRows(c, y, data[int32](sums), inner, int32(zy), func(r int) float64 { return sx * pick(sw, r%channels) / sy })
+		requantRows(c, y, data[int32](sums), inner, int32(zy), func(r int) float64 { return rescale(sx, pick(sw, r%channels), sy) })
 		return nil
 	}
 	return requantize(c, sums, c.In[7].Type, func(i int) (float64, float64) {
-		return sx * pick(sw, i/inner%channels) / sy, zy
+		return rescale(sx, pick(sw, i/inner%channels), sy), zy
 	})
 }
 

@@ -113,9 +113,34 @@ func lookUp(c *exec.Call, y, x []byte, table *[256]byte) {
 	})
 }
 
-// qlinearBinary prepares C = A op B on codes: inputs A, scale, zero, B, scale, zero, then scale and zero of C. Each code of A and
-// of B stands for a float32 in a table; operands are scaled by a and b so that the result is in steps of C.
-func qlinearBinary(op func(a, b float32) float32, product bool) exec.Kernel {
+// sumTables and productTables give the operands that codes of A and B stand for, so that their sum or product, rounded to float32, is
+// in steps of C. The roundings are those of ONNX Runtime's vector code: of a sum, fma(a, sa/sc, fma(b, sb/sc, fixed)) with
+// fixed = zc - fma(za, sa/sc, zb*sb/sc).
+func sumTables(g *[3]byteGrid, ta, tb *[256]float64) {
+	ra, rb := float32(g[0].scale)/float32(g[2].scale), float32(g[1].scale)/float32(g[2].scale)
+	zb := float64(rb * float32(g[1].zero))
+	fixed := float32(g[2].zero) - float32(float64(ra)*g[0].zero+zb)
+	g[0].zero, g[1].zero, g[2].zero = 0, 0, 0
+	for k := range 256 {
+		ta[k] = g[0].less0(byte(k)) * float64(ra)
+		tb[k] = float64(float32(g[1].less0(byte(k))*float64(rb) + float64(fixed)))
+	}
+}
+
+func productTables(g *[3]byteGrid, ta, tb *[256]float64) {
+	for k := range 256 {
+		ta[k] = float64(float32(g[0].scale / g[2].scale * g[0].less0(byte(k))))
+		tb[k] = float64(float32(g[1].scale * g[1].less0(byte(k))))
+	}
+}
+
+// qlinearAdd and qlinearMul are C = A op B on codes: inputs A, scale, zero, B, scale, zero, then scale and zero of C.
+var (
+	qlinearAdd = qlinearBinary(func(a, b float64) float32 { return float32(a + b) }, sumTables)
+	qlinearMul = qlinearBinary(func(a, b float64) float32 { return float32(a * b) }, productTables)
+)
+
+func qlinearBinary(op func(a, b float64) float32, tables func(g *[3]byteGrid, ta, tb *[256]float64)) exec.Kernel {
 	return func(c *exec.Call) error {
 		if c.Input(0) == nil || c.Input(3) == nil {
 			return fmt.Errorf("inputs A and B (0 and 3) are needed")
@@ -135,13 +160,8 @@ func qlinearBinary(op func(a, b float32) float32, product bool) exec.Kernel {
 		if err != nil {
 			return err
 		}
-		var ta, tb [256]float32
-		for k := range 256 {
-			ta[k], tb[k] = float32(g[0].scale/g[2].scale*g[0].less0(byte(k))), float32(g[1].scale*g[1].less0(byte(k)))
-			if !product {
-				tb[k] = float32(g[1].scale / g[2].scale * g[1].less0(byte(k)))
-			}
-		}
+		var ta, tb [256]float64
+		tables(&g, &ta, &tb)
 		y := c.New(a.Type, shape...)
 		binaryInto(c, rawBytes(y), rawBytes(a), rawBytes(b), shape, a.Shape, b.Shape, func(d, a, b []byte, sa, sb int) {
 			var steps [256]float32 // results in steps of C, some at a time
@@ -406,8 +426,8 @@ func init() {
 	add := func(name string, infer graph.InferRule, prepare func(*graph.Node, *exec.Prep) (exec.Kernel, error)) {
 		exec.Register(exec.Op{Domain: microsoft, Name: name, Since: 1, Infer: infer, Prepare: prepare, Native: true})
 	}
-	add("QLinearAdd", inferQLinearBinary(0, 3), always(qlinearBinary(func(a, b float32) float32 { return a + b }, false)))
-	add("QLinearMul", inferQLinearBinary(0, 3), always(qlinearBinary(func(a, b float32) float32 { return a * b }, true)))
+	add("QLinearAdd", inferQLinearBinary(0, 3), always(qlinearAdd))
+	add("QLinearMul", inferQLinearBinary(0, 3), always(qlinearMul))
 	add("QLinearSigmoid", sameAs(0), qlinearMap(func(*graph.Node) func(float64) float64 { return sigmoid }))
 	add("QLinearLeakyRelu", sameAs(0), qlinearMap(prepareLeaky))
 	add("QLinearConcat", nil, prepareQLinearConcat)
