@@ -3,6 +3,7 @@ package obs
 import (
 	"context"
 	"math"
+	"slices"
 
 	"github.com/obc-onnx/obc/internal/kernel"
 )
@@ -130,20 +131,8 @@ func (s *gridSearch) row(w Matrix, mask []bool, r int) {
 	n := s.g.Groups
 	lo, hi := s.g.Spec.Range()
 	scale, zero := s.g.Scale[r*n:(r+1)*n], s.g.Zero[r*n:(r+1)*n]
-	copy(s.scale, scale)
-	copy(s.zero, zero)
-	best := s.loss(math.Inf(1))
-	for _, f := range gridFactors {
-		for k := range n {
-			s.scale[k] = scale[k] * f
-		}
-		if l := s.loss(best); l < best {
-			best = l
-		}
-	}
-	var bs []float32 = append([]float32(nil), scale...)
-	bz := append([]int16(nil), zero...)
-	best = math.Inf(1)
+	bs, bz := slices.Clone(scale), slices.Clone(zero)
+	best := math.Inf(1)
 	for _, f := range gridFactors {
 		for dz := int16(-1); dz <= 1; dz++ {
 			if dz != 0 && s.g.Spec.Symmetric {
