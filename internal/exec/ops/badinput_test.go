@@ -74,3 +74,27 @@ func TestBadInput(t *testing.T) {
 		}
 	}
 }
+
+// TestQuantizeNothing quantizes tensors without elements, with one scale, with a scale an entry and with a scale a block.
+func TestQuantizeNothing(t *testing.T) {
+	for _, shape := range [][]int{{0}, {3, 0}, {0, 3}} {
+		for _, scales := range []int{0, 1, 3} {
+			empty := onnxio.NewTensor(onnxio.Float32, shape...)
+			m := testmodel.New(21).Init("x", empty).Init("s", onnxio.NewTensor(onnxio.Float32, scales)).
+				Node("QuantizeLinear", "x s -> q", "axis", len(shape)-1).Node("DequantizeLinear", "q s -> y", "axis", len(shape)-1)
+			g, err := graph.New(m.Outputs("y").Model())
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := exec.New(g, exec.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := e.Run(context.Background(), nil, nil)
+			if fits := scales == 1 || scales == shape[len(shape)-1]; err == nil && fits && out["y"].Len() == 0 || err != nil && !fits && !strings.Contains(err.Error(), "internal") {
+				continue
+			}
+			t.Errorf("%v with %d scales: %v, %v", shape, scales, out, err)
+		}
+	}
+}

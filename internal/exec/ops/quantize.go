@@ -50,8 +50,11 @@ func layoutOf(shape, scale []int, axis, block int) (gridLayout, error) {
 	return l, nil
 }
 
-// runs calls fn for runs of elements [lo, hi) that use the scales from at on, every step-th one (0 or 1).
+// runs calls fn for runs of elements [lo, hi), none of them empty, that use the scales from at on, every step-th one (0 or 1).
 func (l gridLayout) runs(fn func(lo, hi, at, step int)) {
+	if l.n == 0 || l.inner == 0 {
+		return
+	}
 	blocks := (l.n + l.block - 1) / l.block
 	for o := range l.outer {
 		base := o * l.n * l.inner
