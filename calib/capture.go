@@ -146,7 +146,7 @@ func (s *source) take(r *rowsOf, x *onnxio.Tensor, keep []bool) error {
 		return err
 	}
 	s.masked += skipped
-	eachKept(x.Float32s(), keep, func(part []float32) {
+	EachKept(x.Float32s(), keep, func(part []float32) {
 		lo, hi := limits(part)
 		if !s.seen {
 			s.min, s.max, s.seen = lo, hi, true
@@ -154,27 +154,6 @@ func (s *source) take(r *rowsOf, x *onnxio.Tensor, keep []bool) error {
 		s.min, s.max = min(s.min, lo), max(s.max, hi)
 	})
 	return nil
-}
-
-// eachKept calls fn with the runs of x that keep keeps.
-func eachKept(x []float32, keep []bool, fn func([]float32)) {
-	if keep == nil {
-		if len(x) > 0 {
-			fn(x)
-		}
-		return
-	}
-	per := len(x) / len(keep)
-	for i := 0; i < len(keep); {
-		j := i
-		for j < len(keep) && keep[j] == keep[i] {
-			j++
-		}
-		if keep[i] && per > 0 {
-			fn(x[i*per : j*per])
-		}
-		i = j
-	}
 }
 
 func limits(x []float32) (lo, hi float32) {

@@ -332,3 +332,21 @@ func TestMoments(t *testing.T) {
 		t.Error("an axis that is not there was taken")
 	}
 }
+
+func TestEachKept(t *testing.T) {
+	x := []float32{0, 1, 2, 3, 4, 5, 6, 7}
+	for _, c := range []struct {
+		keep []bool
+		want string
+	}{
+		{nil, "[[0 1 2 3 4 5 6 7]]"}, {[]bool{true, false, true, true}, "[[0 1] [4 5 6 7]]"}, {[]bool{false, false}, "[]"},
+		{[]bool{true, false, true}, "[[0 1 2 3 4 5 6 7]]"}, // does not divide
+	} {
+		runs := [][]float32{}
+		EachKept(x, c.keep, func(run []float32) { runs = append(runs, run) })
+		if got := fmt.Sprint(runs); got != c.want {
+			t.Errorf("keep %v: %s, want %s", c.keep, got, c.want)
+		}
+	}
+	EachKept(nil, nil, func([]float32) { t.Error("called without elements") })
+}

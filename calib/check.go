@@ -46,10 +46,13 @@ func (s *Set) bind(inputs []*graph.Value) error {
 		}
 		s.inputs = append(s.inputs, b)
 	}
-	var rest []string
+	var rest, ignored []string
 	for _, c := range cols {
 		if !used[c.Name] {
 			rest = append(rest, fmt.Sprintf("%q", c.Name))
+			if !slices.Contains(labelNames, c.Name) { // labels are read by themselves
+				ignored = append(ignored, fmt.Sprintf("%q", c.Name))
+			}
 		}
 	}
 	if len(missing) > 0 {
@@ -59,8 +62,8 @@ func (s *Set) bind(inputs []*graph.Value) error {
 		}
 		return fmt.Errorf("no data for model input %s; it holds %s: name the arrays after the model's inputs", strings.Join(missing, ", "), found)
 	}
-	if len(rest) > 0 {
-		s.note("arrays that are no model inputs are ignored: %s", strings.Join(rest, ", "))
+	if len(ignored) > 0 {
+		s.note("arrays that are no model inputs are ignored: %s", strings.Join(ignored, ", "))
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func convert(t testing.TB, x *onnxio.Tensor, to onnxio.DataType) *onnxio.Tensor 
 
 func TestOpenNPZ(t *testing.T) {
 	g := inputsOf(t, imageInput)
-	path := npz(t, map[string]*onnxio.Tensor{"x": counting(10, 1, 2, 2), "label": onnxio.TensorOf([]int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, 10)})
+	path := npz(t, map[string]*onnxio.Tensor{"x": counting(10, 1, 2, 2), "label": onnxio.TensorOf([]int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, 10), "weight": counting(10)})
 	s, err := Open(path, g, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -103,8 +103,8 @@ func TestOpenNPZ(t *testing.T) {
 	if err != nil || fmt.Sprint(b["x"].Shape) != "[2 1 2 2]" || b["x"].Float32s()[0] != 12 {
 		t.Errorf("batch %v, %v", b, err)
 	}
-	if !strings.Contains(strings.Join(s.Notes, "\n"), `"label"`) {
-		t.Errorf("the ignored array is not told: %q", s.Notes)
+	if notes := strings.Join(s.Notes, "\n"); !strings.Contains(notes, `ignored: "weight"`) || strings.Contains(notes, `"label"`) {
+		t.Errorf("notes are %q, expected that the array weight is ignored, and nothing of label, which is read as classes", s.Notes)
 	}
 	for _, r := range [][2]int{{-1, 2}, {9, 11}, {3, 3}} {
 		if _, err := s.Batch(context.Background(), r[0], r[1]); err == nil {

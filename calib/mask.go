@@ -48,3 +48,25 @@ func nonZero(t *onnxio.Tensor) []bool {
 	}
 	return keep
 }
+
+// EachKept calls fn with the runs of rows of x that keep keeps. keep divides x into equal rows; where it cannot, or is empty, all count.
+func EachKept(x []float32, keep []bool, fn func(run []float32)) {
+	if len(x) == 0 {
+		return
+	}
+	if len(keep) == 0 || len(x)%len(keep) != 0 {
+		fn(x)
+		return
+	}
+	per := len(x) / len(keep)
+	for i := 0; i < len(keep); {
+		j := i
+		for j < len(keep) && keep[j] == keep[i] {
+			j++
+		}
+		if keep[i] {
+			fn(x[i*per : j*per])
+		}
+		i = j
+	}
+}

@@ -75,7 +75,19 @@ func denseNet() (*onnxio.Model, arrays) {
 	return m, arrays{[]string{"x"}, []*onnxio.Tensor{randoms(19, 1, 40, 6, 16)}}
 }
 
-var testNets = map[string]func() (*onnxio.Model, arrays){"conv": convNet, "dense": denseNet}
+// oddNet has kernels whose input channels groups and blocks of 4 do not divide: 6, 5 in each of 2 groups, and 7 in one dimension.
+func oddNet() (*onnxio.Model, arrays) {
+	m := testmodel.New(21).Input("x", onnxio.Float32, "N", 6, 6, 6).
+		Init("w0", randoms(21, 0.3, 10, 6, 3, 3)).Init("w1", randoms(22, 0.3, 14, 5, 3, 3)).Init("w2", randoms(23, 0.2, 6, 7, 3)).
+		Node("Conv", "x w0 -> c0", "pads", []int64{1, 1, 1, 1}).Node("Relu", "c0 -> r0").
+		Node("Conv", "r0 w1 -> c1", "pads", []int64{1, 1, 1, 1}, "group", 2).Node("Relu", "c1 -> r1").
+		Int64s("shape", 0, 7, -1).Node("Reshape", "r1 shape -> s").
+		Node("Conv", "s w2 -> c2", "strides", []int64{2}).Int64s("axes", 2).Node("ReduceMean", "c2 axes -> y", "keepdims", 0).
+		Output("y", onnxio.Float32, "N", 6).Model()
+	return m, arrays{[]string{"x"}, []*onnxio.Tensor{randoms(29, 1, 24, 6, 6, 6)}}
+}
+
+var testNets = map[string]func() (*onnxio.Model, arrays){"conv": convNet, "dense": denseNet, "odd": oddNet}
 
 func recipeOf(t *testing.T, text string) *Recipe {
 	t.Helper()
@@ -105,6 +117,10 @@ var recipes = []string{
 	"{nm: 2:4, weights: {bits: 4}, refine: true}",
 	"{sparsity: 0.3, weights: {bits: 4}, refine: true}",
 	"{weights: {bits: 3, search: loss}, refine: true}",
+	"{nm: 2:4, method: magnitude, weights: {bits: 4, granularity: group, group: 3}}",
+	"{block: 4, sparsity: 0.5, method: sparsegpt}",
+	"{nm: 2:4, weights: {bits: 4, granularity: group, group: 3}, refine: true}",
+	"{block: 4, sparsity: 0.5, refine: true}",
 	"{weights: {bits: 8}, activations: {bits: 8}}",
 	"{nm: 2:4, weights: {bits: 8}, activations: {bits: 8, range: percentile}}",
 	"{weights: {bits: 4}, activations: {bits: 4, range: mse}}",
@@ -316,11 +332,9 @@ func TestPatternsInTheWrittenWeights(t *testing.T) {
 		written := layersOf(t, res.Model)
 		for _, l := range res.Report.Layers {
 			w, _ := written[l.Name].Matrix()
-			for r := 0; r < len(w); r += l.Cols {
-				for c := 0; c+4 <= l.Cols; c += 4 {
-					if n := nonZeros(w[r+c : r+c+4]); n > 2 {
-						t.Fatalf("%s, %s: %d of 4 weights are not zero", name, l.Name, n)
-					}
+			for _, u := range unitsOf(w, written[l.Name].ChannelsIn, 4) {
+				if n := nonZeros(u); n > 2 {
+					t.Fatalf("%s, %s: %d of 4 weights are not zero", name, l.Name, n)
 				}
 			}
 		}
@@ -333,6 +347,16 @@ func TestPatternsInTheWrittenWeights(t *testing.T) {
 			}
 		}
 	}
+}
+
+// unitsOf cuts a weight into its whole runs of m input channels at one kernel position.
+func unitsOf(w []float32, channels, m int) (units [][]float32) {
+	for ; len(w) > 0; w = w[channels:] {
+		for c := 0; c+m <= channels; c += m {
+			units = append(units, w[c:c+m])
+		}
+	}
+	return units
 }
 
 func nonZeros(w []float32) int {

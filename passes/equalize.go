@@ -119,7 +119,7 @@ func (s *State) channelRanges(ctx context.Context, values []*graph.Value, reader
 				inner *= d
 			}
 		}
-		eachKept(t.Float32s(), keep, func(x []float32) {
+		calib.EachKept(t.Float32s(), keep, func(x []float32) {
 			for i, c := 0, 0; i+inner <= len(x); i, c = i+inner, (c+1)%len(m) {
 				for _, v := range x[i : i+inner] {
 					m[c] = max(m[c], v, -v)

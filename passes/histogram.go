@@ -3,6 +3,8 @@ package passes
 import (
 	"fmt"
 	"math"
+
+	"github.com/obc-onnx/obc/calib"
 )
 
 // histBins is how finely the values of one activation tensor are counted between its least and its greatest value.
@@ -21,7 +23,7 @@ func newHistogram() *histogram { return &histogram{lo: math.Inf(1), hi: math.Inf
 
 // see widens the limits; rows of x where keep is false are left out. keep nil keeps all; else it divides x into equal rows.
 func (h *histogram) see(x []float32, keep []bool) {
-	eachKept(x, keep, func(row []float32) {
+	calib.EachKept(x, keep, func(row []float32) {
 		lo, hi := float32(math.Inf(1)), float32(math.Inf(-1))
 		for _, v := range row {
 			lo, hi = min(lo, v), max(hi, v) // NaN carries over
@@ -40,28 +42,12 @@ func (h *histogram) count(x []float32, keep []bool) {
 	if h.hi > h.lo {
 		scale = histBins / (h.hi - h.lo)
 	}
-	eachKept(x, keep, func(row []float32) {
+	calib.EachKept(x, keep, func(row []float32) {
 		for _, v := range row {
 			i := int((float64(v) - h.lo) * scale)
 			h.bins[max(0, min(i, histBins-1))]++
 		}
 	})
-}
-
-func eachKept(x []float32, keep []bool, fn func([]float32)) {
-	if len(x) == 0 {
-		return
-	}
-	if len(keep) == 0 || len(x)%len(keep) != 0 {
-		fn(x)
-		return
-	}
-	width := len(x) / len(keep)
-	for i, k := range keep {
-		if k {
-			fn(x[i*width : (i+1)*width])
-		}
-	}
 }
 
 // ActGrid is a quantizer of one activation tensor: x ~ Scale * (code - Zero), code 0 .. 2^Bits-1.

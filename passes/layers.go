@@ -89,7 +89,7 @@ func (l *LayerState) idle(r *Recipe) string {
 	}
 	if prune && !quantize && r.Activations.Bits == 0 {
 		if unit := l.Plan.unit(); patternColumns(l.Layer, unit) == 0 {
-			return fmt.Sprintf("pattern %s takes %d input channels together, which do not divide its %d", l.Plan.pattern(), unit, l.ChannelsIn)
+			return fmt.Sprintf("pattern %s takes %d input channels together, and it has only %d", l.Plan.pattern(), unit, l.ChannelsIn)
 		}
 	}
 	return ""

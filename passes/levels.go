@@ -135,7 +135,7 @@ func (s *State) levels(l *LayerState, kind string) []level {
 	base := level{Settings: l.Plan.Settings, actBits: l.ActBits}
 	switch kind {
 	case "weights":
-		return base.shares(shareSteps)
+		return base.shares(l, shareSteps)
 	case "flops":
 		list := []level{{Settings: l.Plan.Settings, dense: true}}
 		if base.Weights.Bits > 0 || base.actBits > 0 {
@@ -211,8 +211,8 @@ func (v level) patterns(l *LayerState) []level {
 }
 
 // shares lists n levels whose shares of zeros are equally far from each other.
-func (v level) shares(n int) []level {
-	if v.Sparsity == 0 || v.NM != "" {
+func (v level) shares(l *LayerState, n int) []level {
+	if v.Sparsity == 0 || v.NM != "" || patternColumns(l.Layer, v.unit()) == 0 {
 		return []level{v}
 	}
 	var list []level
@@ -292,7 +292,7 @@ func (s *State) evaluate(ctx context.Context, l *LayerState, levels []level, w [
 		}
 		l.Plan.Settings, l.ActBits = v.Settings, v.actBits
 		t, _ := s.task(l, w, hessians)
-		if v.Sparsity > 0 && t.family() == "exact" {
+		if v.Sparsity > 0 && t.whole > 0 && t.family() == "exact" {
 			block := max(1, v.Block)
 			if pruned[block] == nil {
 				var err error

@@ -42,7 +42,7 @@ type LayerReport struct {
 	RelativeLoss float64 `json:"relative_loss"` // loss / loss of the all-zero weight
 	Damping      float64 `json:"damping"`       // in force
 	Raised       int     `json:"damping_raised,omitempty"`
-	LeftDense    int     `json:"columns_left_dense,omitempty"` // columns that the pattern does not divide
+	LeftDense    int     `json:"columns_left_dense,omitempty"` // columns that the pattern does not reach: M or c does not divide the input channels
 	DeadColumns  int     `json:"dead_columns,omitempty"`
 	MACs         int64   `json:"macs"` // per sample, dense
 	Form         string  `json:"form"` // how the weight is stored: "float32", "int8", "int4", ...

@@ -96,7 +96,14 @@ func (s *State) task(l *LayerState, w []float32, hessians [][]float64) (t *task,
 	t = &task{Settings: l.Plan.Settings, groups: l.Groups, rows: l.Rows, cols: l.Cols, w: w, h: hessians,
 		o: obs.Options{Threads: s.Threads, MemoryLimit: s.MemoryLimit}}
 	if t.prunes() {
-		t.whole = patternColumns(l.Layer, t.unit())
+		t.whole, t.order = patternColumns(l.Layer, t.unit()), patternOrder(l.Layer, t.unit())
+		if rest := l.ChannelsIn % t.unit(); rest > 0 {
+			what := fmt.Sprintf("the last %d of its %d are", rest, l.ChannelsIn)
+			if t.whole == 0 {
+				what = "it has fewer and is"
+			}
+			notes = append(notes, fmt.Sprintf("%s: pattern %s takes %d input channels together: %s left dense", l.Name, t.pattern(), t.unit(), what))
+		}
 	}
 	if t.Weights.Bits > 0 {
 		spec, note := l.gridSpec(s.Recipe.ReduceRange)
@@ -107,13 +114,26 @@ func (s *State) task(l *LayerState, w []float32, hessians [][]float64) (t *task,
 	return t, notes
 }
 
-// patternColumns is how many columns, from the first on, fill units of consecutive input channels at one kernel position. None
-// do when units would reach over the edge of a kernel position: the layer is then left dense.
+// patternColumns is how many columns fill units of consecutive input channels at one kernel position. The last input channels, which do
+// not fill a unit, are left dense at each position.
 func patternColumns(l *graph.Layer, unit int) int {
-	if l.ChannelsIn%unit != 0 && l.Cols != l.ChannelsIn {
-		return 0
+	return l.Cols / l.ChannelsIn * (l.ChannelsIn - l.ChannelsIn%unit)
+}
+
+// patternOrder lists the columns such that those of units come first; nil if they do so already.
+func patternOrder(l *graph.Layer, unit int) []int {
+	if l.ChannelsIn%unit == 0 || l.Cols == l.ChannelsIn {
+		return nil
 	}
-	return l.Cols - l.Cols%unit
+	var order, rest []int
+	for c := range l.Cols {
+		if c%l.ChannelsIn < l.ChannelsIn-l.ChannelsIn%unit {
+			order = append(order, c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	return append(order, rest...)
 }
 
 // gridSpec is the weight grid that the recipe asks for, and a note when the layer's shape does not allow it.

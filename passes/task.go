@@ -18,7 +18,8 @@ type task struct {
 	groups, rows, cols int
 	w                  []float32   // dense: groups x rows x cols
 	h                  [][]float64 // one a group: cols x cols
-	whole              int         // columns from the first on that the pattern can take
+	whole              int         // columns that the pattern can take
+	order              []int       // columns in an order in which they come first; nil: they do
 	o                  obs.Options
 }
 
@@ -71,10 +72,49 @@ func (t *task) solve(ctx context.Context) (*outcome, error) {
 
 // group is one matrix on its way.
 type group struct {
-	w      obs.Matrix // dense
-	p      *obs.Prepared
-	now    obs.Matrix // pruned, then quantized
-	result *obs.Result
+	w       obs.Matrix // dense
+	p       *obs.Prepared
+	now     obs.Matrix // pruned, then quantized
+	result  *obs.Result
+	pattern problem // what the pattern works on
+}
+
+// problem is the dense weight and the prepared Hessian, columns in the order of the pattern.
+type problem struct {
+	w obs.Matrix
+	p *obs.Prepared
+}
+
+// ordered is the problem of a group whose columns the pattern takes in the task's order.
+func (t *task) ordered(g *group) problem {
+	if t.order == nil {
+		return problem{g.w, g.p}
+	}
+	x := problem{obs.NewMatrix(g.w.Rows, g.w.Cols), g.p.Reordered(t.order)}
+	x.p.Reach = t.whole
+	for i := range x.w.Data {
+		row := i / t.cols * t.cols
+		x.w.Data[i] = g.w.Data[row+t.order[i-row]]
+	}
+	return x
+}
+
+// restored brings what was found for a matrix in the task's order back to the order of its columns.
+func restored[T any](t *task, x []T) []T {
+	if t.order == nil || x == nil {
+		return x
+	}
+	out := make([]T, len(x))
+	for i, v := range x {
+		row := i / t.cols * t.cols
+		out[row+t.order[i-row]] = v
+	}
+	return out
+}
+
+func (t *task) restoredMatrix(m obs.Matrix) obs.Matrix {
+	m.Data = restored(t, m.Data)
+	return m
 }
 
 // prepare cuts the task into groups and makes their Hessians ready.
@@ -90,6 +130,9 @@ func (t *task) prepare(ctx context.Context) ([]*group, error) {
 			g.p = &obs.Prepared{D: t.cols, H: h, Dead: make([]bool, t.cols)}
 		} else {
 			g.p, err = obs.Prepare(h, t.cols, t.Damping)
+		}
+		if err == nil && t.prunes() && t.whole > 0 {
+			g.pattern = t.ordered(g)
 		}
 		groups[i] = g
 		return err
@@ -142,6 +185,11 @@ func (t *task) each(ctx context.Context, fn func(i int, o obs.Options) error) er
 
 // prune sets zeros, by the pattern.
 func (t *task) prune(ctx context.Context, groups []*group) error {
+	defer func() {
+		for _, g := range groups {
+			g.pattern = problem{}
+		}
+	}()
 	if t.NM != "" {
 		n, m, err := ParseNM(t.NM)
 		if err != nil {
@@ -153,36 +201,33 @@ func (t *task) prune(ctx context.Context, groups []*group) error {
 	case "plain":
 		return t.pruneMagnitude(groups)
 	case "fixed":
-		return t.each(ctx, func(i int, o obs.Options) error {
-			r, err := obs.SparseGPTUnstructured(ctx, groups[i].w, groups[i].p, t.Sparsity, o)
-			if err == nil {
-				groups[i].now = r.W
-			}
-			return err
-		})
+		return t.pruneFixed(ctx, groups)
 	}
 	return t.pruneExact(ctx, groups)
 }
 
 func (t *task) nm(ctx context.Context, g *group, n, m int, o obs.Options) (err error) {
 	var r *obs.Result
+	x := g.pattern
 	switch t.family() {
 	case "plain":
-		r, err = obs.MagnitudeNM(g.w, g.p, n, m)
+		r, err = obs.MagnitudeNM(x.w, x.p, n, m)
 	case "fixed":
-		r, err = obs.SparseGPTNM(ctx, g.w, g.p, n, m, o)
+		r, err = obs.SparseGPTNM(ctx, x.w, x.p, n, m, o)
 	default:
 		if t.refines() && t.jointNM() { // mask and codes are found together
-			g.result, err = obs.QuantizeNM(ctx, g.w, g.p, n, m, *t.spec, o)
-			r = g.result
-			break
+			if r, err = obs.QuantizeNM(ctx, x.w, x.p, n, m, *t.spec, o); err == nil {
+				r.W, r.Codes = t.restoredMatrix(r.W), restored(t, r.Codes)
+				g.result, g.now = r, r.W
+			}
+			return err
 		}
-		if r, err = obs.NM(ctx, g.w, g.p, n, m, o); err == nil && t.refines() {
-			r, err = obs.RefineNM(ctx, g.w, r, g.p, n, m, o)
+		if r, err = obs.NM(ctx, x.w, x.p, n, m, o); err == nil && t.refines() {
+			r, err = obs.RefineNM(ctx, x.w, r, x.p, n, m, o)
 		}
 	}
 	if err == nil {
-		g.now = r.W
+		g.now = t.restoredMatrix(r.W)
 	}
 	return err
 }
@@ -190,23 +235,43 @@ func (t *task) nm(ctx context.Context, g *group, n, m int, o obs.Options) (err e
 // refines reports whether solutions are bettered after solving.
 func (t *task) refines() bool { return t.Refine && t.family() == "exact" }
 
-// jointNM reports whether an N:M mask and codes can be found together: not when one scale serves all groups.
+// jointNM reports whether an N:M mask and codes can be found together: not when one scale serves all groups, nor when scales of groups of
+// columns would be torn apart by the order that the mask needs.
 func (t *task) jointNM() bool {
-	return t.NM != "" && t.whole > 0 && t.spec != nil && (t.spec.Granularity != obs.PerTensor || t.groups == 1)
+	return t.NM != "" && t.whole > 0 && t.spec != nil && (t.spec.Granularity != obs.PerTensor || t.groups == 1) &&
+		(t.spec.Granularity != obs.PerGroup || t.order == nil)
 }
 
 // pruneMagnitude removes the least weights or blocks over all rows of all groups.
 func (t *task) pruneMagnitude(groups []*group) error {
 	all := obs.NewMatrix(t.groups*t.rows, t.cols)
 	for i, g := range groups {
-		copy(all.Data[i*t.rows*t.cols:], g.w.Data)
+		copy(all.Data[i*t.rows*t.cols:], g.pattern.w.Data)
 	}
-	r, err := obs.MagnitudeBlocks(all, &obs.Prepared{D: t.cols, H: make([]float64, t.cols*t.cols)}, max(1, t.Block), t.Sparsity)
+	reach := groups[0].pattern.p.Reach
+	r, err := obs.MagnitudeBlocks(all, &obs.Prepared{D: t.cols, H: make([]float64, t.cols*t.cols), Reach: reach}, max(1, t.Block), t.Sparsity)
 	if err != nil {
 		return err
 	}
 	for i, g := range groups {
-		g.now = obs.Matrix{Rows: t.rows, Cols: t.cols, Data: r.W.Data[i*t.rows*t.cols : (i+1)*t.rows*t.cols]}
+		g.now = t.restoredMatrix(obs.Matrix{Rows: t.rows, Cols: t.cols, Data: r.W.Data[i*t.rows*t.cols : (i+1)*t.rows*t.cols]})
+	}
+	return nil
+}
+
+// pruneFixed removes weights or blocks in a fixed order of columns, over all rows of all groups.
+func (t *task) pruneFixed(ctx context.Context, groups []*group) error {
+	var ws []obs.Matrix
+	var ps []*obs.Prepared
+	for _, g := range groups {
+		ws, ps = append(ws, g.pattern.w), append(ps, g.pattern.p)
+	}
+	rs, err := obs.SparseGPTBlocks(ctx, ws, ps, max(1, t.Block), t.Sparsity, t.o)
+	if err != nil {
+		return err
+	}
+	for i, r := range rs {
+		groups[i].now = t.restoredMatrix(r.W)
 	}
 	return nil
 }
@@ -220,14 +285,14 @@ func (t *task) pruneExact(ctx context.Context, groups []*group) error {
 	counts := cheapest(traces, t.Sparsity)
 	return t.each(ctx, func(i int, o obs.Options) error {
 		w, err := traces[i].At(ctx, counts[i])
-		if groups[i].now = w; err != nil || !t.refines() {
-			return err
-		}
 		traces[i] = nil
-		r, err := obs.RefineMask(ctx, groups[i].w, &obs.Result{W: w}, groups[i].p, max(1, t.Block), o)
-		if err == nil {
-			groups[i].now = r.W
+		if x := groups[i].pattern; err == nil && t.refines() {
+			var r *obs.Result
+			if r, err = obs.RefineMask(ctx, x.w, &obs.Result{W: w}, x.p, max(1, t.Block), o); err == nil {
+				w = r.W
+			}
 		}
+		groups[i].now = t.restoredMatrix(w)
 		return err
 	})
 }
@@ -243,7 +308,7 @@ func (t *task) traces(ctx context.Context, groups []*group) ([]*obs.Trace, error
 			}
 			o.MemoryLimit = max(1, limit/int64(t.groups))
 		}
-		traces[i], err = obs.NewTrace(ctx, groups[i].w, groups[i].p, max(1, t.Block), o)
+		traces[i], err = obs.NewTrace(ctx, groups[i].pattern.w, groups[i].pattern.p, max(1, t.Block), o)
 		return err
 	})
 	return traces, err

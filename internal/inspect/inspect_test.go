@@ -80,6 +80,8 @@ func TestPattern(t *testing.T) {
 		{"block 4", 32, func(i int) bool { return i/4%3 == 0 }, "block 4"},
 		{"block 16", 32, func(i int) bool { return i/16%3 == 0 }, "block 16"},
 		{"unstructured", 32, func(i int) bool { return i%7 == 0 || i%5 == 0 }, "unstructured"},
+		{"2:4 of ten channels, the last two dense", 10, func(i int) bool { c := i % 10; return c < 8 && c%4 == i/10%4 || c < 8 && c%4 == (i/10+1)%4 }, "2:4"},
+		{"block 4 of ten channels, the last two dense", 10, func(i int) bool { return i%10 < 8 && (i/10*2+i%10/4)%3 == 0 }, "block 4"},
 		{"2:4 of three channels", 3, func(i int) bool { return i%4 < 2 }, "unstructured"},
 		{"half of it zero rows", 32, func(i int) bool { return i/32%2 == 0 }, "block 16"},
 	} {

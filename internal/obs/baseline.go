@@ -23,7 +23,7 @@ func MagnitudeBlocks(w Matrix, p *Prepared, c int, share float64) (*Result, erro
 	if c < 1 || !(share >= 0 && share <= 1) {
 		return nil, fmt.Errorf("blocks of %d, share %v: expected a block of at least 1 and a share of 0 to 1", c, share)
 	}
-	out, nb := w.Clone(), w.Cols/c
+	out, nb := w.Clone(), p.whole(c)/c
 	norm := make([]float64, w.Rows*nb)
 	order := make([]int, len(norm))
 	for i := range norm {
@@ -36,7 +36,7 @@ func MagnitudeBlocks(w Matrix, p *Prepared, c int, share float64) (*Result, erro
 	for _, i := range order[:int(math.Ceil(float64(len(order))*share))] {
 		clear(blockOf(out, i, nb, c))
 	}
-	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols % c}, nil
+	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols - p.whole(c)}, nil
 }
 
 // blockOf is block i of m, counting nb blocks of c columns a row.
@@ -52,14 +52,14 @@ func MagnitudeNM(w Matrix, p *Prepared, n, m int) (*Result, error) {
 	if err := checkShapes(w, p); err != nil {
 		return nil, err
 	}
-	out := w.Clone()
-	for i := range w.Rows * (w.Cols / m) {
-		b := blockOf(out, i, w.Cols/m, m)
+	out, nb := w.Clone(), p.whole(m)/m
+	for i := range w.Rows * nb {
+		b := blockOf(out, i, nb, m)
 		for _, j := range leastOf(m-n, m, func(j int) float64 { return math.Abs(float64(b[j])) }) {
 			b[j] = 0
 		}
 	}
-	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols % m}, nil
+	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols - p.whole(m)}, nil
 }
 
 // leastOf is the k of 0..m-1 with the least score, the earlier of equals.
@@ -134,7 +134,7 @@ func SparseGPTNM(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options
 	err = eachRow(ctx, w.Rows, o, func() []float32 { return make([]float32, w.Cols) }, func(x []float32, r int) error {
 		p.start(w, r, x)
 		gone := make([]bool, w.Cols)
-		for c := range w.Cols - w.Cols%m {
+		for c := range p.whole(m) {
 			if c%m == 0 {
 				for _, j := range leastOf(m-n, m, func(j int) float64 { return f.score(x, c+j) }) {
 					gone[c+j] = true
@@ -151,53 +151,86 @@ func SparseGPTNM(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options
 	if err != nil {
 		return nil, err
 	}
-	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols % m}, nil
+	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols - p.whole(m)}, nil
 }
 
 // sparseGPTBlock is how many columns SparseGPTUnstructured chooses among at a time (the method's published block size).
 const sparseGPTBlock = 128
 
-// SparseGPTUnstructured removes the given share in fixed column order: within each block of 128 columns the weights of
-// least w^2/[L]_pp^2 over all rows are chosen when the block is reached, then removed in their turn.
+// SparseGPTUnstructured is SparseGPTBlocks of one matrix and single weights.
 func SparseGPTUnstructured(ctx context.Context, w Matrix, p *Prepared, share float64, o Options) (*Result, error) {
-	if err := checkShapes(w, p); err != nil {
-		return nil, err
-	}
-	if err := checkShare(share); err != nil {
-		return nil, err
-	}
-	f, err := newFixed(p, false)
+	r, err := SparseGPTBlocks(ctx, []Matrix{w}, []*Prepared{p}, 1, share, o)
 	if err != nil {
 		return nil, err
 	}
-	out := NewMatrix(w.Rows, w.Cols)
-	for r := range w.Rows {
-		p.start(w, r, out.Row(r))
+	return r[0], nil
+}
+
+// SparseGPTBlocks removes the given share of the blocks of c columns of several matrices of equal shape, each with its own Hessian, in
+// fixed column order: within each stretch of 128 columns the blocks of least cost over all rows of all matrices are chosen when the
+// stretch is reached, then removed in their turn. With L_BB the factor's part of block B, its cost is
+//
+//	1/2 |L_BB^-1 w_B|^2, for single weights w^2/(2 [L]_pp^2)
+func SparseGPTBlocks(ctx context.Context, ws []Matrix, ps []*Prepared, c int, share float64, o Options) ([]*Result, error) {
+	if err := checkShare(share); err != nil {
+		return nil, err
 	}
-	for lo := 0; lo < w.Cols; lo += sparseGPTBlock {
-		hi := min(lo+sparseGPTBlock, w.Cols)
-		gone := make([]bool, w.Rows*(hi-lo))
-		k := int(math.Ceil(float64(len(gone)) * share))
-		for _, i := range leastOf(k, len(gone), func(i int) float64 { return f.score(out.Row(i/(hi-lo)), lo+i%(hi-lo)) }) {
-			gone[i] = true
+	fs, out := make([]*fixed, len(ws)), make([]*Result, len(ws))
+	for k, w := range ws {
+		if w.Cols != ws[0].Cols || c < 1 {
+			return nil, fmt.Errorf("matrices of %d and %d columns, blocks of %d: expected equal columns and a block of at least 1", ws[0].Cols, w.Cols, c)
 		}
-		block := o
-		block.Progress = nil
-		err := eachRow(ctx, w.Rows, block, func() struct{} { return struct{}{} }, func(_ struct{}, r int) error {
-			x := out.Row(r)
-			for c := lo; c < hi; c++ {
-				if gone[r*(hi-lo)+c-lo] {
-					f.step(x, c, 0)
-					x[c] = 0
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		if err := checkShapes(w, ps[k]); err != nil {
+			return nil, err
+		}
+		var err error
+		if fs[k], err = newFixed(ps[k], false); err != nil {
+			return nil, err
+		}
+		out[k] = &Result{W: ps[k].clean(w), LeftDense: w.Cols - ps[k].whole(c)}
+	}
+	o.Progress = nil
+	stretch := max(sparseGPTBlock/c, 1) * c
+	for lo := 0; len(ws) > 0 && lo < ps[0].whole(c); lo += stretch {
+		if err := sparseGPTStretch(ctx, fs, out, c, lo, min(lo+stretch, ps[0].whole(c)), share, o); err != nil {
 			return nil, err
 		}
 	}
-	return &Result{W: out, Loss: Loss(w, out, p.H)}, nil
+	for k, w := range ws {
+		out[k].Loss = Loss(w, out[k].W, ps[k].H)
+	}
+	return out, nil
+}
+
+// sparseGPTStretch chooses and removes blocks within columns lo..hi-1.
+func sparseGPTStretch(ctx context.Context, fs []*fixed, out []*Result, c, lo, hi int, share float64, o Options) error {
+	blocks := (hi - lo) / c // of a row
+	type place struct{ k, row int }
+	var rows []place
+	for k, r := range out {
+		for row := range r.W.Rows {
+			rows = append(rows, place{k, row})
+		}
+	}
+	cost := make([]float64, len(rows)*blocks)
+	for i := range cost {
+		at := rows[i/blocks]
+		cost[i] = fs[at.k].blockScore(out[at.k].W.Row(at.row), lo+i%blocks*c, c)
+	}
+	gone := make([]bool, len(cost))
+	for _, i := range leastOf(int(math.Ceil(float64(len(cost))*share)), len(cost), func(i int) float64 { return cost[i] }) {
+		gone[i] = true
+	}
+	return eachRow(ctx, len(rows), o, func() struct{} { return struct{}{} }, func(_ struct{}, i int) error {
+		f, x := fs[rows[i].k], out[rows[i].k].W.Row(rows[i].row)
+		for p := lo; p < hi; p++ {
+			if gone[i*blocks+(p-lo)/c] {
+				f.step(x, p, 0)
+				x[p] = 0
+			}
+		}
+		return nil
+	})
 }
 
 // fixed is the elimination of all columns in one order that all rows share: Hinv[order,order] = L L^T with L lower
@@ -234,6 +267,24 @@ func (f *fixed) step(x []float32, t int, v float32) {
 	u := f.u[t*d : (t+1)*d]
 	e := (x[c] - v) / u[c]
 	kernel.Axpy(-e, u, x)
+}
+
+// blockScore is the cost of removing columns lo..lo+c-1, times two, when order is the columns' own: |L_BB^-1 w_B|^2 by forward substitution.
+func (f *fixed) blockScore(x []float32, lo, c int) float64 {
+	if c == 1 {
+		return f.score(x, lo)
+	}
+	d, sum := len(f.order), 0.0
+	y := make([]float64, c)
+	for i := range y {
+		v := float64(x[lo+i])
+		for t := range i {
+			v -= float64(f.u[(lo+t)*d+lo+i]) * y[t]
+		}
+		y[i] = v / float64(f.u[(lo+i)*d+lo+i])
+		sum += y[i] * y[i]
+	}
+	return sum
 }
 
 // score is the cost of removing column c, times two, when order is the columns' own.

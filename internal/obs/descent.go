@@ -17,6 +17,7 @@ type descent struct {
 	spec GridSpec
 
 	n, m   int // N:M pattern within which columns may change places; m = 0: none
+	whole  int // columns that are in groups of m
 	w      []float64
 	hw     []float64 // H w
 	fixed  []bool    // columns that stay at zero

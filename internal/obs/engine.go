@@ -78,6 +78,7 @@ type engine[T number] struct {
 
 // tiled is a symmetric matrix in the layout of package kernel: its lower triangle, tile column after tile column.
 type tiled[T number] struct {
+	p     *Prepared
 	d, ld int
 	rest  int // columns moved to the front because they do not fill a unit
 	unit  int
@@ -89,7 +90,7 @@ type tiled[T number] struct {
 // newTiled lays out Hinv for units of c columns. Columns behind the last full unit come first, so that units stay whole when they move.
 func newTiled[T number](p *Prepared, c int) *tiled[T] {
 	d := p.D
-	m := &tiled[T]{d: d, ld: (d + tile - 1) / tile * tile, rest: d % c, unit: c}
+	m := &tiled[T]{p: p, d: d, ld: (d + tile - 1) / tile * tile, rest: d - p.whole(c), unit: c}
 	for i := d - m.rest; i < d; i++ {
 		m.order = append(m.order, int32(i))
 	}

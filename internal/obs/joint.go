@@ -31,7 +31,7 @@ func (s *descent) exchanges() {
 	}
 	for range 50 {
 		changed := false
-		for lo := 0; lo+s.m <= s.d; lo += s.m {
+		for lo := 0; lo < s.whole; lo += s.m {
 			if q, r, code := s.bestExchange(lo); q >= 0 {
 				s.step(q, float32(s.zero[s.group[q]])-s.code[q])
 				s.step(r, code-s.code[r])

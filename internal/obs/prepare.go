@@ -17,6 +17,7 @@ type Prepared struct {
 	Damping float64   // share of the mean diagonal in force, after raising
 	Inflate float64   // largest Hinv_pp * H_pp (damped), the loss of digits that elimination meets; 1 for a diagonal H
 	Raised  int       // how many times the damping had to be raised; report it when not 0
+	Reach   int       // columns, from the first on, that groups and blocks may take; 0 = all
 }
 
 const (
@@ -125,6 +126,28 @@ func magnitude(x []float64) float64 {
 		s[0] += math.Abs(v)
 	}
 	return s[0] + s[1] + (s[2] + s[3])
+}
+
+// whole is how many columns, from the first on, units of c columns take. Single columns are taken all.
+func (p *Prepared) whole(c int) int {
+	if p.Reach == 0 || c == 1 {
+		return p.D - p.D%c
+	}
+	return p.Reach - p.Reach%c
+}
+
+// Reordered is p with column i where column order[i] was.
+func (p *Prepared) Reordered(order []int) *Prepared {
+	r := *p
+	r.H = gather(nil, p.H, p.D, order, order)
+	if p.Hinv != nil {
+		r.Hinv = gather(nil, p.Hinv, p.D, order, order)
+	}
+	r.Dead = make([]bool, p.D)
+	for i, c := range order {
+		r.Dead[i] = p.Dead[c]
+	}
+	return &r
 }
 
 // double tells whether elimination needs float64.

@@ -25,7 +25,7 @@ func Blocks(ctx context.Context, w Matrix, p *Prepared, c int, share float64, o 
 	if err != nil {
 		return nil, err
 	}
-	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols % c}, nil
+	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols - p.whole(c)}, nil
 }
 
 // NM keeps n of every m consecutive columns of each row, removing the cheapest column whose group may still lose one.
@@ -41,7 +41,7 @@ func NM(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options) (*Resul
 	if err != nil {
 		return nil, err
 	}
-	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols % m}, nil
+	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols - p.whole(m)}, nil
 }
 
 func nm32or64(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options) (Matrix, error) {

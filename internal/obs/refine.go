@@ -117,7 +117,7 @@ func (s *tableau) undampedLoss() float64 {
 // fewer than n kept columns, as dead columns leave it.
 func (s *tableau) bestInGroups(n int) (q, r int, fall float64) {
 	q, r = -1, -1
-	for lo := 0; lo+s.m <= s.d; lo += s.m {
+	for lo := 0; lo < s.whole; lo += s.m {
 		if a, b, f := s.bestInGroup(lo, n); f > fall {
 			q, r, fall = a, b, f
 		}
@@ -128,7 +128,7 @@ func (s *tableau) bestInGroups(n int) (q, r int, fall float64) {
 func (s *tableau) bestInGroup(lo, n int) (q, r int, fall float64) {
 	m, kept := s.m, 0
 	q, r = -1, -1
-	if lo+m > s.d {
+	if lo >= s.whole {
 		return q, r, 0
 	}
 	for i := lo; i < lo+m; i++ {

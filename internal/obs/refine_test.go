@@ -122,7 +122,7 @@ func must2(t testing.TB) func(r *Result, err error) *Result {
 func removedUnits(m Matrix, c int) int {
 	n := 0
 	for r := range m.Rows {
-		k := keptUnits(m.Row(r), c)
+		k := keptUnits(m.Row(r), c, m.Cols-m.Cols%c)
 		for i := 0; i+c <= len(k); i += c {
 			if !k[i] {
 				n++

@@ -30,7 +30,7 @@ func refineCodes(ctx context.Context, w Matrix, res *Result, p *Prepared, mask [
 		out := from.copyCodes(nil, p)
 		hq := q.times(out.W, o)
 		err := eachRow(ctx, w.Rows, o, func() *descent { return newDescent(q, out.Grid) }, func(s *descent, r int) error {
-			s.n, s.m = n, m
+			s.n, s.m, s.whole = n, m, p.whole(max(m, 1))
 			s.start(clean, out.Codes, out.Grid, mask, hw, hq, r)
 			s.run(mostRounds)
 			s.store(out, r)

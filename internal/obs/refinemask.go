@@ -23,9 +23,9 @@ func RefineMask(ctx context.Context, w Matrix, res *Result, p *Prepared, c int, 
 	ladders := make([]*ladder, w.Rows)
 	before := Loss(w, res.W, p.H)
 	err := eachRow(ctx, w.Rows, o, func() *tableau { return newTableau(p, h, c) }, func(s *tableau, row int) error {
-		l := newLadder(res.W.Row(row), before[row], reach(w.Cols/c))
+		l := newLadder(res.W.Row(row), before[row], reach(p.whole(c)/c))
 		ladders[row] = l
-		if s.start(w.Row(row), keptUnits(res.W.Row(row), c)) {
+		if s.start(w.Row(row), keptUnits(res.W.Row(row), c, p.whole(c))) {
 			l.climb(s)
 		}
 		return nil
@@ -48,17 +48,17 @@ func RefineMask(ctx context.Context, w Matrix, res *Result, p *Prepared, c int, 
 	if !(sumOf(loss) <= sumOf(before)) {
 		out, loss = res.W.Clone(), before
 	}
-	return &Result{W: out, Loss: loss, LeftDense: w.Cols % c}, nil
+	return &Result{W: out, Loss: loss, LeftDense: w.Cols - p.whole(c)}, nil
 }
 
 func sumOf(x []float64) float64 { return (&Result{Loss: x}).TotalLoss() }
 
 // keptUnits marks the columns of blocks that are not all zero, and those behind the last whole block.
-func keptUnits(x []float32, c int) []bool {
+func keptUnits(x []float32, c, whole int) []bool {
 	kept := make([]bool, len(x))
 	for lo := 0; lo < len(x); lo += c {
 		hi := min(lo+c, len(x))
-		any := hi-lo < c
+		any := lo >= whole
 		for _, v := range x[lo:hi] {
 			any = any || v != 0
 		}

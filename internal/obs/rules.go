@@ -29,10 +29,11 @@ type groups[T number] struct {
 
 func (g *groups[T]) start(e *engine[T], row int) {
 	g.gone = g.gone[:0]
-	for range e.base.d / g.m {
+	whole := e.base.p.whole(g.m)
+	for range whole / g.m {
 		g.gone = append(g.gone, 0)
 	}
-	for c := len(g.gone) * g.m; c < e.base.d; c++ {
+	for c := whole; c < e.base.d; c++ {
 		e.pen[e.pos[c]] = T(inf)
 	}
 }

@@ -26,6 +26,7 @@ import (
 type tableau struct {
 	k        kernel.Elim[float64]
 	d, ld, m int
+	whole    int       // columns that are in units
 	h        []float64 // d x d, shared: damped
 	ridge    float64   // what damping adds to the diagonal
 	dead     []bool
@@ -81,7 +82,7 @@ func newTableau(p *Prepared, h []float64, m int) *tableau {
 	ld := (d + tile - 1) / tile * tile
 	v := func(n int) []float64 { return make([]float64, n) }
 	depth := min(mostPivots, d+16) + m
-	s := &tableau{k: kernel.ElimOf[float64](), d: d, ld: ld, m: m, h: h, ridge: p.ridge(), dead: p.Dead, w0: v(d), kept: make([]bool, d), slot: make([]int, d), baseK: make([]bool, d),
+	s := &tableau{k: kernel.ElimOf[float64](), d: d, ld: ld, m: m, whole: p.whole(m), h: h, ridge: p.ridge(), dead: p.Dead, w0: v(d), kept: make([]bool, d), slot: make([]int, d), baseK: make([]bool, d),
 		moved: make([]bool, d), depth: depth, u: v(depth * ld), sign: v(depth), coef: v(depth), diag: v(ld), z: v(ld), near: v(d * m), col: v(ld), none: v(ld),
 		diagTry: v(ld), zTry: v(ld), work: newSmall(m), rating: v(d)}
 	s.likely = s.gain

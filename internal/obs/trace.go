@@ -15,7 +15,7 @@ import (
 // and Levels runs the rows once more ("less memory"). Both give the same weights.
 type Trace struct {
 	Rows, Cols, C int
-	Steps         int       // blocks a row: Cols / C
+	Steps         int       // blocks a row: the columns that blocks may take / C
 	Cost          []float64 // Rows x Steps: rise of the (damped) loss by each step, in order
 	Order         []int32   // Rows x Steps: the block that each step removes
 	w             Matrix
@@ -54,7 +54,7 @@ func NewTrace(ctx context.Context, w Matrix, p *Prepared, c int, o Options) (*Tr
 	if err := checkShapes(w, p); err != nil {
 		return nil, err
 	}
-	steps := w.Cols / c
+	steps := p.whole(c) / c
 	t := &Trace{Rows: w.Rows, Cols: w.Cols, C: c, Steps: steps, Cost: make([]float64, w.Rows*steps), Order: make([]int32, w.Rows*steps), w: w, p: p, o: o, double: p.double()}
 	if int64(w.Rows)*pathBytes(w.Cols, steps) <= o.traceMemory() {
 		t.kept = make([]path, w.Rows)

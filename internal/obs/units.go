@@ -12,7 +12,7 @@ import (
 // with dead columns left out.
 
 // units is how many there are.
-func (s *tableau) units() int { return s.d / s.m }
+func (s *tableau) units() int { return s.whole / s.m }
 
 // removed tells whether unit b is removed; free whether it may change sides: it has a column that is not dead.
 func (s *tableau) removed(b int) bool {
