@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/kernel"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -171,6 +172,7 @@ func (s *Session) RunUntil(ctx context.Context, stop *graph.Node, h *Hooks) erro
 		return err
 	}
 	s.hooks = h
+	kernel.Wake(s.e.opts.Threads)
 	if s.pc == 0 && stop == nil && !h.watch() {
 		for _, st := range s.frame.prog.fast {
 			if s.err = s.step(ctx, s.frame, st); s.err != nil {

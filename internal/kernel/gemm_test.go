@@ -181,21 +181,3 @@ func BenchmarkSgemm(b *testing.B) {
 		}
 	}
 }
-
-func TestParallel(t *testing.T) {
-	for _, threads := range []int{0, 1, 2, 3, 8} {
-		for _, n := range sizes {
-			seen := make([]int, n)
-			Parallel(threads, n, func(lo, hi int) {
-				for i := lo; i < hi; i++ {
-					seen[i]++
-				}
-			})
-			for i, c := range seen {
-				if c != 1 {
-					t.Fatalf("threads %d, n %d: index %d visited %d times", threads, n, i, c)
-				}
-			}
-		}
-	}
-}

@@ -1,10 +1,16 @@
 package kernel
 
-import "sync"
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // Parallel calls fn on the parts of [0, n) that result from cutting it into at most threads parts of nearly equal
-// length, each in its own goroutine, and returns when all are done. With threads <= 1 fn(0, n) runs in the caller; for n <= 0 fn
-// is not called. fn must not care how the range is cut.
+// length, on as many goroutines, and returns when all are done. With threads <= 1 fn(0, n) runs in the caller; for n <= 0 fn
+// is not called. fn must not care how the range is cut, nor wait for another part. A panic in a part is one of the caller, after all
+// parts have ended.
 func Parallel(threads, n int, fn func(lo, hi int)) {
 	parallelStep(threads, n, 1, fn)
 }
@@ -20,11 +26,148 @@ func parallelStep(threads, n, step int, fn func(lo, hi int)) {
 		fn(0, n)
 		return
 	}
-	var wg sync.WaitGroup
-	for t := 1; t < threads; t++ {
-		lo, hi := t*units/threads*step, min((t+1)*units/threads*step, n)
-		wg.Go(func() { fn(lo, hi) })
+	j := &job{fn: fn, n: n, step: step, units: units, parts: int32(threads)}
+	j.left.Store(j.parts)
+	j.done.Add(threads)
+	j.offer(threads - 1)
+	j.work()
+	j.wait()
+}
+
+// Wake calls as many helpers as Parallel with that many threads wants, if they are not waiting already: the caller can do
+// something else while the operating system wakes their threads up, which takes longer than a short product.
+func Wake(threads int) {
+	if threads > 1 && helpers.waiting.Load() == 0 {
+		(&job{}).offer(threads - 1)
 	}
-	fn(0, min(units/threads*step, n))
-	wg.Wait()
+}
+
+// A job is a range that is being worked on. Whoever is there takes the next part: the caller never waits for a helper that has not
+// come yet, and a helper that comes too late finds nothing to do.
+//
+// Handing a part to a helper that waits costs some 100 ns, one cache line from core to core. A goroutine of its own for each part
+// costs up to 50 us where its thread sleeps, more than whole layers take.
+type job struct {
+	fn             func(lo, hi int)
+	n, step, units int
+	parts          int32
+	next           atomic.Int32 // the first part that nobody has taken
+	left           atomic.Int32 // parts that are not done
+	done           sync.WaitGroup
+	panicked       atomic.Pointer[any]
+}
+
+// work does parts until all are taken.
+func (j *job) work() {
+	for j.next.Load() < j.parts {
+		if t := j.next.Add(1) - 1; t < j.parts {
+			j.part(int(t))
+		}
+	}
+}
+
+func (j *job) part(t int) {
+	defer func() {
+		if r := recover(); r != nil {
+			j.panicked.Store(&r)
+		}
+		j.left.Add(-1)
+		j.done.Done()
+	}()
+	parts := int(j.parts)
+	j.fn(t*j.units/parts*j.step, min((t+1)*j.units/parts*j.step, j.n))
+}
+
+// wait returns when all parts are done, which helpers are working on.
+func (j *job) wait() {
+	for p := (patience{}); j.left.Load() > 0 && !p.over(); {
+	}
+	j.done.Wait()
+	if r := j.panicked.Load(); r != nil {
+		panic(*r)
+	}
+}
+
+// offer gives the job to up to n helpers: first those that wait, then new ones.
+func (j *job) offer(n int) {
+	for i := range helpers.slots {
+		if n == 0 || helpers.waiting.Load() == 0 {
+			break
+		}
+		if helpers.slots[i].job.CompareAndSwap(vacant, j) {
+			helpers.waiting.Add(-1)
+			n--
+		}
+	}
+	for n = min(n, runtime.GOMAXPROCS(0)-1); n > 0; n-- {
+		go j.help()
+	}
+}
+
+// help works on the job and on those that come within the helper's patience.
+func (j *job) help() {
+	for ; j != nil; j = nextJob() {
+		j.work()
+	}
+}
+
+// helpers are the goroutines that wait for jobs, each at a slot. Outside of Parallel there are none but for the moment that
+// patience lasts, so there is nothing to start or to close.
+var helpers struct {
+	waiting atomic.Int32
+	slots   [64]slot
+}
+
+// slot holds nil when it is free, vacant when a helper waits there, or the job that the helper is given.
+type slot struct {
+	job atomic.Pointer[job]
+	_   [7]uint64 // a cache line each
+}
+
+var vacant = new(job)
+
+// nextJob waits for a job; nil when none comes, or when as many helpers as there is room for wait already.
+func nextJob() *job {
+	for i := range helpers.slots[:min(len(helpers.slots), runtime.GOMAXPROCS(0)-1)] {
+		s := &helpers.slots[i].job
+		if !s.CompareAndSwap(nil, vacant) {
+			continue
+		}
+		helpers.waiting.Add(1)
+		for p := (patience{}); s.Load() == vacant && !p.over(); {
+		}
+		if s.CompareAndSwap(vacant, nil) { // nobody came
+			helpers.waiting.Add(-1)
+			return nil
+		}
+		return s.Swap(nil)
+	}
+	return nil
+}
+
+// patience counts how long somebody has been waiting.
+type patience struct {
+	rounds int
+	start  time.Time
+}
+
+const (
+	// waitTime is how long a helper keeps its core to itself waiting for the next job: longer than what single-threaded steps of a model take.
+	waitTime = 100 * time.Microsecond
+	// yieldRounds is how many looks lie between two offers of the core to other goroutines, some microseconds.
+	yieldRounds = 64
+)
+
+// over pauses and tells whether it is time to give up.
+func (p *patience) over() bool {
+	pause()
+	if p.rounds++; p.rounds%yieldRounds != 0 {
+		return false
+	}
+	if p.start.IsZero() {
+		p.start = time.Now()
+		return false
+	}
+	runtime.Gosched()
+	return time.Since(p.start) > waitTime
 }

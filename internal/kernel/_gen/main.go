@@ -28,6 +28,7 @@ var groups = []struct {
 	{"integer", integer},
 	{"elementwise", elementwise},
 	{"functions", functions},
+	{"pause", pause},
 }
 
 func main() {
