@@ -3,6 +3,7 @@ package calib
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -63,12 +64,16 @@ func CaptureEach(ctx context.Context, g *graph.Graph, layers []*graph.Layer, ds 
 	}
 	passes := o.plan(layers)
 	for i, part := range passes {
+		if i > 0 {
+			runtime.GC() // the Hessians of the pass before are not to meet those of this one
+		}
 		sources, err := run.capture(ctx, part, i, len(passes))
 		if err != nil {
 			return err
 		}
 		for _, l := range part {
-			if err := fn(l, sources[l].stats(l)); err != nil {
+			err := fn(l, sources[l].stats(l))
+			if delete(sources, l); err != nil {
 				return err
 			}
 		}
@@ -86,14 +91,14 @@ func (o CaptureOptions) plan(layers []*graph.Layer) [][]*graph.Layer {
 	used, seen := int64(0), map[string]bool{}
 	start := 0
 	for i, l := range layers {
-		size, key := int64(l.Groups)*int64(l.Cols)*int64(l.Cols)*8, sourceKey(l)
+		size, key := hessianBytes(l), sourceKey(l)
 		if seen[key] {
 			size = 0
 		}
 		if i > start && used+size > limit {
 			passes = append(passes, layers[start:i])
 			start, used, seen = i, 0, map[string]bool{}
-			size = int64(l.Groups) * int64(l.Cols) * int64(l.Cols) * 8
+			size = hessianBytes(l)
 		}
 		used += size
 		seen[key] = true
@@ -102,6 +107,11 @@ func (o CaptureOptions) plan(layers []*graph.Layer) [][]*graph.Layer {
 		passes = append(passes, layers[start:])
 	}
 	return passes
+}
+
+// hessianBytes is what the sums of a layer take while they are gathered: one Hessian a group and node.
+func hessianBytes(l *graph.Layer) int64 {
+	return int64(len(l.Nodes)) * int64(l.Groups) * int64(l.Cols) * int64(l.Cols) * 8
 }
 
 // sourceKey is the same for layers that see the same rows x: a transformer's query, key and value projections.
@@ -120,7 +130,7 @@ func sourceKey(l *graph.Layer) string {
 
 // source gathers the rows of one layer, or of several that see the same.
 type source struct {
-	gram     *gram
+	grams    []*gram // one a node, so that sums do not depend on how the batches of several take turns
 	masked   int64
 	min, max float32
 	seen     bool
@@ -130,9 +140,18 @@ type source struct {
 
 func (s *source) stats(l *graph.Layer) *Stats {
 	if s.done == nil {
-		s.done = s.gram.finish()
+		s.done = finish(s.grams)
 	}
-	return &Stats{Hessians: s.done, N: s.gram.n, Masked: s.masked, Min: s.min, Max: s.max, Output: s.outputs[l]}
+	return &Stats{Hessians: s.done, N: s.n(), Masked: s.masked, Min: s.min, Max: s.max, Output: s.outputs[l]}
+}
+
+// n is how many rows were summed.
+func (s *source) n() int64 {
+	sum := int64(0)
+	for _, g := range s.grams {
+		sum += g.n
+	}
+	return sum
 }
 
 // take adds what one node reads.
@@ -186,7 +205,7 @@ func (r *runner) capture(ctx context.Context, layers []*graph.Layer, pass, passe
 		key := sourceKey(l)
 		s, known := byKey[key], true
 		if s == nil {
-			s, known = &source{gram: newGram(l.Groups, l.Cols, r.exec.Threads()), outputs: map[*graph.Layer]*Moments{}}, false
+			s, known = &source{outputs: map[*graph.Layer]*Moments{}}, false
 			byKey[key] = s
 		}
 		sources[l] = s
@@ -196,7 +215,8 @@ func (r *runner) capture(ctx context.Context, layers []*graph.Layer, pass, passe
 		for _, n := range l.Nodes {
 			j := job{layer: l, source: s, out: s.outputs[l]}
 			if !known {
-				j.rows = &rowsOf{layer: l, node: n, gram: s.gram}
+				j.rows = &rowsOf{layer: l, node: n, gram: newGram(l.Groups, l.Cols, r.exec.Threads())}
+				s.grams = append(s.grams, j.rows.gram)
 			}
 			jobs[n] = append(jobs[n], j)
 		}
@@ -222,7 +242,7 @@ func (r *runner) capture(ctx context.Context, layers []*graph.Layer, pass, passe
 	}
 	var dry []string
 	for _, l := range layers {
-		if sources[l].gram.n == 0 {
+		if sources[l].n() == 0 {
 			dry = append(dry, l.Nodes[0].String())
 		}
 	}

@@ -74,6 +74,18 @@ func (g *gram) flush() {
 
 // finish gives the Hessians 2/N X^T X, whole symmetric matrices. The sums themselves are scaled.
 func (g *gram) finish() [][]float64 {
+	g.complete()
+	scale := 2 / float64(max(g.n, 1))
+	kernel.Parallel(g.threads, len(g.sums), func(lo, hi int) {
+		for _, h := range g.sums[lo:hi] {
+			kernel.MirrorScaled(h, g.d, scale, max(1, g.threads/len(g.sums)))
+		}
+	})
+	return g.sums
+}
+
+// complete adds what is still waiting to the sums.
+func (g *gram) complete() {
 	if g.waiting > 0 {
 		g.flush()
 	}
@@ -82,13 +94,23 @@ func (g *gram) finish() [][]float64 {
 		s.drain(g.sums, g.d)
 	}
 	g.shifted = nil
-	scale := 2 / float64(max(g.n, 1))
-	kernel.Parallel(g.threads, len(g.sums), func(lo, hi int) {
-		for _, h := range g.sums[lo:hi] {
-			kernel.MirrorScaled(h, g.d, scale, max(1, g.threads/len(g.sums)))
+}
+
+// finish is gram.finish of the rows of all, which is done in the first.
+func finish(all []*gram) [][]float64 {
+	first := all[0]
+	first.complete()
+	for i, g := range all[1:] {
+		g.complete()
+		first.n += g.n
+		for k, s := range g.sums {
+			for j, v := range s {
+				first.sums[k][j] += v
+			}
 		}
-	})
-	return g.sums
+		all[1+i] = &gram{} // its memory is free
+	}
+	return first.finish()
 }
 
 // rowsOf feeds the rows of a layer's input to a gram, for one of its nodes.
@@ -252,8 +274,8 @@ func (r *rowsOf) takeGroups(x *onnxio.Tensor) {
 					part.filled(rows)
 					at += rows
 				}
+				part.flush() // so that sums do not depend on how many images come together
 			}
-			part.flush()
 		}
 	})
 }

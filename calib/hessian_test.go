@@ -90,7 +90,7 @@ func fastHessian(t testing.TB, l *graph.Layer, threads int, batches ...*onnxio.T
 	t.Helper()
 	r := &rowsOf{layer: l, node: l.Nodes[0], gram: newGram(l.Groups, l.Cols, threads)}
 	for _, x := range batches {
-		s := &source{gram: r.gram}
+		s := &source{grams: []*gram{r.gram}}
 		if err := s.take(r, x, nil); err != nil {
 			t.Fatal(err)
 		}

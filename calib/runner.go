@@ -52,12 +52,28 @@ func newRunner(g *graph.Graph, ds Dataset, o CaptureOptions) (*runner, error) {
 	return r, nil
 }
 
-// batches is the number of runs that one pass over the data takes.
-func (r *runner) batches() int { return (r.ds.Len() + r.batch - 1) / r.batch }
+// batches is the number of runs that one pass over the data takes. A single sample that is left over joins the batch before it: products
+// with one row are summed in another order than those with more, and results are to be the same for any size of batches above 1.
+func (r *runner) batches() int {
+	n := (r.ds.Len() + r.batch - 1) / r.batch
+	if n > 1 && r.batch > 1 && r.ds.Len()%r.batch == 1 {
+		n--
+	}
+	return n
+}
+
+// samples is where batch b begins and ends.
+func (r *runner) samples(b int) (lo, hi int) {
+	if b == r.batches()-1 {
+		return b * r.batch, r.ds.Len()
+	}
+	return b * r.batch, (b + 1) * r.batch
+}
 
 // read gives batch b and what tells its real rows from padding.
 func (r *runner) read(ctx context.Context, b int) (feeds map[string]*onnxio.Tensor, keep func(shape []int) []bool, err error) {
-	feeds, err = r.ds.Batch(ctx, b*r.batch, min((b+1)*r.batch, r.ds.Len()))
+	lo, hi := r.samples(b)
+	feeds, err = r.ds.Batch(ctx, lo, hi)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -80,7 +96,8 @@ func (r *runner) each(ctx context.Context, pass, passes int, fn func(feeds map[s
 			return err
 		}
 		if err := fn(feeds, keep); err != nil {
-			return fmt.Errorf("batch %d (samples %d to %d): %w", b, b*r.batch, min((b+1)*r.batch, r.ds.Len())-1, err)
+			lo, hi := r.samples(b)
+			return fmt.Errorf("batch %d (samples %d to %d): %w", b, lo, hi-1, err)
 		}
 		if r.o.Progress != nil {
 			r.o.Progress(pass*n+b+1, passes*n)

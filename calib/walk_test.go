@@ -50,7 +50,8 @@ func TestWalkInPieces(t *testing.T) {
 			t.Fatal(err)
 		}
 		for b := range w.Batches() {
-			feeds, _ := data.Batch(t.Context(), b*2, min(b*2+2, 7))
+			lo, hi := w.run.samples(b)
+			feeds, _ := data.Batch(t.Context(), lo, hi)
 			out, err := e.Run(t.Context(), feeds, nil)
 			if err != nil {
 				t.Fatal(err)

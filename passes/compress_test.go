@@ -322,6 +322,32 @@ func TestSameBytesForAnyThreads(t *testing.T) {
 	}
 }
 
+// TestSameBytesForAnyBatch runs the calibration data in batches of several sizes, with and without a sample left over.
+func TestSameBytesForAnyBatch(t *testing.T) {
+	for name, net := range testNets {
+		for _, text := range []string{"nm: 2:4", "weights: {bits: 4}", "{weights: {bits: 8}, activations: {bits: 8}}", "{mode: sequential, weights: {bits: 8}, activations: {bits: 8}}"} {
+			var first []byte
+			for _, batch := range []int{5, 8, 23, 24} {
+				m, data := net()
+				res, err := Compress(t.Context(), m, data, recipeOf(t, text), Options{Batch: batch})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := proto.MarshalOptions{Deterministic: true}.Marshal(res.Model.Proto)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if first == nil {
+					first = got
+				}
+				if !bytes.Equal(first, got) {
+					t.Errorf("%s, %s: batches of %d give another model", name, text, batch)
+				}
+			}
+		}
+	}
+}
+
 func TestPatternsInTheWrittenWeights(t *testing.T) {
 	for name, net := range testNets {
 		m, data := net()

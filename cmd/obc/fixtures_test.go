@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"image"
 	"image/color"
 	"image/png"
@@ -74,6 +75,27 @@ var fixtures = map[string]func() []byte{
 	"rgb-net":        func() []byte { return encode(rgb()) },
 	"npz-empty":      func() []byte { return npz() },
 	"picture":        picture,
+	"many-hessians":  func() []byte { return encode(manyHessians()) },
+	"data-wide":      func() []byte { return npz("x", onnxio.TensorOf(noise(12*1024*16, 9), 12, 1024, 4, 4)) },
+}
+
+// manyHessians has 48 convolutions in 64 groups of 16 channels, each on an input of its own.
+func manyHessians() *testmodel.Builder {
+	const layers, groups, channels = 48, 64, 16
+	m := testmodel.New(18).Input("x", onnxio.Float32, "N", groups*channels, 4, 4)
+	sum := "x0"
+	for i := range layers {
+		n := fmt.Sprint(i)
+		m.Floats("s"+n, noise(1, uint32(i)), 1).Floats("w"+n, noise(groups*channels*9, uint32(i)), groups, channels, 3, 3).
+			Node("Add", "x s"+n+" -> a"+n).Node("Conv", "a"+n+" w"+n+" -> c"+n, "group", groups)
+		if i == 0 {
+			m.Node("Relu", "c0 -> x0")
+			continue
+		}
+		m.Node("Add", sum+" c"+n+" -> x"+n)
+		sum = "x" + n
+	}
+	return m.Outputs(sum)
 }
 
 func start() *testmodel.Builder { return testmodel.New(18).Input("x", onnxio.Float32, "N", 4, 8, 8) }

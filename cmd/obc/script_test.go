@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) {
 //	fixture NAME FILE...     writes the named model or data (fixtures_test.go) to each FILE
 //	fails CODE ARGS...       runs obc, which must exit with CODE, print one "obc: error:" line without a trace of Go, and
 //	                         leave no temporary file
+//	within SIZE ARGS...      runs a program, whose report in JSON must tell a peak of memory of at most SIZE
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -29,6 +31,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fixture": writeFixture,
 			"fails":   fails,
+			"within":  within,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("GOMAXPROCS", "2")
@@ -41,6 +44,23 @@ func TestScripts(t *testing.T) {
 			return false, errors.New("unknown condition " + name)
 		},
 	})
+}
+
+func within(ts *testscript.TestScript, neg bool, args []string) {
+	most, err := parseSize("within", args[0])
+	ts.Check(err)
+	ts.Check(ts.Exec(args[1], args[2:]...))
+	var out struct {
+		PeakRSS int64 `json:"peak_rss"`
+		Report  struct {
+			PeakRSS int64 `json:"peak_rss"`
+		} `json:"report"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &out))
+	peak := max(out.PeakRSS, out.Report.PeakRSS)
+	if ts.Logf("peak %d MiB", peak>>20); peak == 0 || peak > most {
+		ts.Fatalf("peak of memory %d bytes, expected at most %d", peak, most)
+	}
 }
 
 func fails(ts *testscript.TestScript, neg bool, args []string) {
