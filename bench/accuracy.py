@@ -6,8 +6,8 @@
     python bench/accuracy.py --obc ./obc --shared ../shared --rows 'fm/*' 'eff/w8*'
     python bench/accuracy.py --table                                       # only print what was measured
 
-Each row is one `obc compress` and one `zoo/evaluate.py`; both commands are kept in the results. Seconds and peak RSS are
-those of the obc process. Needs Python with onnxruntime, numpy and pillow.
+Each row is one `obc compress` and one `zoo/evaluate.py`; the command and the version of obc are kept in the results, and a row whose flags
+have changed since is measured anew. Seconds and peak RSS are those of the obc process. Needs Python with onnxruntime, numpy and pillow.
 """
 import argparse
 import datetime
@@ -58,6 +58,10 @@ fm("8w8a", "--weights int8 --activations int8", 93.94)
 fm("8w8a bn", "--weights int8 --activations int8", 93.94, "model_bn.onnx")
 fm("4w4a", A4, 93.13)
 fm("2:4 8w8a", "--nm 2:4 --weights int8 --activations int8", 93.94)
+fm("2:4 refined", "--nm 2:4 --refine", 93.93)
+fm("w4 refined", "--weights int4 --search loss --refine", 93.98)
+fm("w3 refined", "--weights int3 --search loss --refine", 93.92)
+fm("2:4 8w8a refined", "--nm 2:4 --weights int8 --activations int8 --refine", 93.94)
 fm("2:4 4w4a", "--nm 2:4 " + A4, 93.14)
 fm("unstructured 0.5217", "--sparsity 0.5217", 93.89)
 fm("unstructured 0.6862", "--sparsity 0.6862", 93.76)
@@ -87,8 +91,12 @@ eff("w3 bias", "--weights int3 --correction bias", {"agreement": 41.43, "snr_db"
 eff("unstructured 0.5", "--sparsity 0.5 " + DENSE, {"agreement": 48.21, "snr_db": 5.65}, OURS)
 eff("2:4", "--nm 2:4 " + DENSE, {"agreement": 24.64, "snr_db": 2.29}, OURS)
 eff("block-4 0.5", "--block 4 --sparsity 0.5 " + DENSE, {"agreement": 9.64, "snr_db": 0.61}, OURS)
+eff("w4 refined", "--weights int4 --search loss --refine", {"agreement": 66.79, "snr_db": 8.05}, OURS)
+eff("w3 refined", "--weights int3 --search loss --refine", {"agreement": 41.43, "snr_db": 3.45}, OURS)
+eff("2:4 refined", "--nm 2:4 --refine " + DENSE, {"agreement": 24.64, "snr_db": 2.29}, OURS)
 eff("8w8a", "--weights int8 --activations int8", {"agreement": 83.93, "snr_db": 15.16}, "onnxruntime 1.32, entropy / percentile")
-eff("2:4 8w8a", f"--recipe {HERE}/recipes/efficientnet-24-w8a8.yaml", {}, "")
+eff("2:4 8w8a", "--recipe bench/recipes/efficientnet-24-w8a8.yaml", {}, "")
+eff("2:4 8w8a refined", "--recipe bench/recipes/efficientnet-24-w8a8.yaml --refine", {}, "")
 
 lm = lambda name, flags, want, source: row("lm/" + name, LM, flags, want, source)
 lm("unstructured 0.5", "--sparsity 0.5", {"recall1": 18.55, "recall10": 56.45, "cosine": 0.9308}, "onnxsim 0.8.1 SparseGPT")
@@ -101,6 +109,10 @@ lm("w4", "--weights int4", {"recall1": 20.25, "recall10": 57.20, "cosine": 0.939
 lm("w4 g32", "--weights int4 --group 32", {"recall1": 21.20, "recall10": 57.90, "cosine": 0.9876}, "onnxsim 0.8.1 GPTQ, group 32")
 lm("w3", "--weights int3", {"recall1": 17.90, "recall10": 52.25, "cosine": 0.7586}, "numpy, rounding")
 lm("2:4 8w8a", "--nm 2:4 --weights int8 --activations int8 --equalize 0.5", {}, "")
+lm("2:4 refined", "--nm 2:4 --refine", {"recall1": 15.05, "recall10": 46.75, "cosine": 0.6423}, "numpy, magnitude")
+lm("w4 refined", "--weights int4 --search loss --refine", {"recall1": 20.25, "recall10": 57.20, "cosine": 0.9393}, "numpy, rounding")
+lm("w3 refined", "--weights int3 --search loss --refine", {"recall1": 17.90, "recall10": 52.25, "cosine": 0.7586}, "numpy, rounding")
+lm("2:4 8w8a refined", "--nm 2:4 --weights int8 --activations int8 --equalize 0.5 --refine", {}, "")
 
 PERCENT = {"top1", "agreement", "recall1", "recall10", "top5_contains"}
 
@@ -109,9 +121,14 @@ def measured(command, log):
     """Runs a command; returns its exit code, seconds and peak RSS in MiB."""
     start = time.time()
     with open(log, "w") as f:
-        p = subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT)
+        p = subprocess.Popen(command, cwd=os.path.dirname(HERE), stdout=f, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(p.pid, 0)
     return os.waitstatus_to_exitcode(status), time.time() - start, usage.ru_maxrss / 1024
+
+
+def version(obc):
+    p = subprocess.run([obc, "version"], capture_output=True, text=True)
+    return p.stdout.strip()
 
 
 def run_row(name, a, out):
@@ -120,7 +137,7 @@ def run_row(name, a, out):
     calib = os.path.join(home, "calib" if model == EFF else "calib.npz")
     stem = os.path.join(out, name.replace("/", "-").replace(" ", "_").replace(":", ""))
     command = [a.obc, "compress", os.path.join(home, file), "--calib", calib, *flags, "--threads", str(a.threads), "--quiet", "-o", stem + ".onnx"]
-    result = {"row": name, "command": shlex.join(command), "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    result = {"row": name, "flags": flags, "version": version(a.obc), "command": shlex.join(command), "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
               "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"}
     code, seconds, rss = measured(command, stem + ".log")
     result |= {"exit": code, "seconds": round(seconds, 1), "rss_mib": round(rss)}
@@ -173,8 +190,9 @@ def main():
     p.add_argument("--rows", nargs="*", default=["*"], help="globs over row names"), p.add_argument("--list", action="store_true")
     p.add_argument("--out", default=os.path.join(HERE, "out")), p.add_argument("--threads", type=int, default=2)
     p.add_argument("--again", action="store_true", help="measure rows again that have a result"), p.add_argument("--keep", action="store_true", help="keep the compressed files")
-    p.add_argument("--table", action="store_true", help="only print the table")
+    p.add_argument("--budget", type=float, help="start no row after so many minutes"), p.add_argument("--table", action="store_true", help="only print the table")
     a = p.parse_args()
+    a.obc, a.shared, a.out = map(os.path.abspath, (a.obc, a.shared, a.out))
     chosen = [n for n in ROWS if any(fnmatch.fnmatchcase(n, g) for g in a.rows)]
     if a.list:
         for n in chosen:
@@ -188,13 +206,20 @@ def main():
     if os.path.exists(path):
         with open(path) as f:
             results = {r["row"]: r for r in map(json.loads, f)}
+    start, begun = time.time(), 0
     for n in [] if a.table else chosen:
-        if not a.again and "score" in results.get(n, {}):
+        if not a.again and "score" in results.get(n, {}) and results[n].get("flags", ROWS[n][2]) == ROWS[n][2]:
             continue
+        if a.budget and time.time() - start > 60 * a.budget:
+            print(f"stopped after {a.budget} minutes; the same command goes on", file=sys.stderr)
+            break
+        begun += 1
         results[n] = r = run_row(n, a, a.out)
         with open(path, "a") as f:
             f.write(json.dumps(r) + "\n")
         print(f"{n:28} {r['seconds']:7.1f} s {r['rss_mib']:6d} MiB  {json.dumps(r.get('score', r.get('error')))}", file=sys.stderr, flush=True)
+    if begun:
+        print(f"{begun} rows in {(time.time() - start) / 60:.1f} minutes", file=sys.stderr)
     table({n: results[n] for n in chosen if n in results})
     failed = [n for n in chosen if n in results and "score" not in results[n]]
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)

@@ -55,7 +55,7 @@ type Weights struct {
 	Granularity string `yaml:"granularity" json:"granularity"` // "channel", "tensor" or "group"
 	Group       int    `yaml:"group" json:"group"`             // columns per scale, for granularity "group"
 	Symmetric   *bool  `yaml:"symmetric" json:"symmetric"`     // nil: symmetric at 8 bits beside quantized activations, else asymmetric
-	Search      string `yaml:"search" json:"search"`           // scale: "minmax", "shrink" (100-step search) or "loss" (by the layer loss)
+	Search      string `yaml:"search" json:"search"`           // scale: "minmax", "shrink" (100-step search) or "loss" (by the layer loss); "auto": see LayerState.search
 }
 
 // Activations says how the inputs of layers are quantized: one scale a tensor, unsigned, asymmetric.
@@ -97,7 +97,7 @@ type RuleWeights struct {
 // DefaultRecipe changes nothing yet: exact OBS, a trace of damping, per-channel grids with searched scales, automatic choices.
 func DefaultRecipe() *Recipe {
 	return &Recipe{
-		Settings: Settings{Method: "obs", Damping: 0.001, Weights: Weights{Granularity: "channel", Search: "shrink"}},
+		Settings: Settings{Method: "obs", Damping: 0.001, Weights: Weights{Granularity: "channel", Search: "auto"}},
 		Scope:    "layer", Mode: "independent", Correction: "auto", Form: "auto", Container: "auto",
 		Activations: Activations{Range: "auto"},
 	}
@@ -118,7 +118,7 @@ var choices = map[string][]string{
 	"form":        {"auto", "float", "qdq", "matmulnbits"},
 	"container":   {"auto", "int8", "exact"},
 	"granularity": {"channel", "tensor", "group"},
-	"search":      {"minmax", "shrink", "loss"},
+	"search":      {"auto", "minmax", "shrink", "loss"},
 	"range":       {"auto", "minmax", "percentile", "mse", "entropy"},
 }
 

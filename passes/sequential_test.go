@@ -44,7 +44,7 @@ func outputsOf(t *testing.T, m *onnxio.Model, data calib.Dataset) []float64 {
 // TestSequentialMakesGoodForEarlierLayers compares the error at the output.
 func TestSequentialMakesGoodForEarlierLayers(t *testing.T) {
 	for name, net := range testNets {
-		for _, what := range []string{"sparsity: 0.6", "weights: {bits: 3}"} {
+		for _, what := range []string{"sparsity: 0.6", "weights: {bits: 3, search: shrink}"} {
 			found := map[string]float64{}
 			for _, mode := range []string{"independent", "sequential"} {
 				m, data := net()

@@ -106,7 +106,7 @@ func (s *State) task(l *LayerState, w []float32, hessians [][]float64) (t *task,
 		}
 	}
 	if t.Weights.Bits > 0 {
-		spec, note := l.gridSpec(s.Recipe.ReduceRange)
+		spec, note := l.gridSpec(s.Recipe)
 		if t.spec = &spec; note != "" {
 			notes = append(notes, note)
 		}
@@ -137,10 +137,10 @@ func patternOrder(l *graph.Layer, unit int) []int {
 }
 
 // gridSpec is the weight grid that the recipe asks for, and a note when the layer's shape does not allow it.
-func (l *LayerState) gridSpec(reduceRange bool) (spec obs.GridSpec, note string) {
+func (l *LayerState) gridSpec(r *Recipe) (spec obs.GridSpec, note string) {
 	w := l.Plan.Weights
 	spec = obs.GridSpec{Bits: w.Bits, Search: obs.Shrink}
-	if w.Search == "minmax" {
+	if l.search(r) == "minmax" {
 		spec.Search = obs.MinMax
 	}
 	symmetric := w.Bits == 8 && l.ActBits > 0
@@ -150,7 +150,7 @@ func (l *LayerState) gridSpec(reduceRange bool) (spec obs.GridSpec, note string)
 	if symmetric {
 		spec.Symmetric, spec.Signed, spec.Narrow = true, true, w.Bits == 8
 	}
-	if reduceRange && w.Bits == 8 {
+	if r.ReduceRange && w.Bits == 8 {
 		spec.Bits, spec.Narrow = 7, false
 	}
 	switch w.Granularity {
@@ -163,6 +163,19 @@ func (l *LayerState) gridSpec(reduceRange bool) (spec obs.GridSpec, note string)
 		spec.Granularity, spec.Group = obs.PerGroup, w.Group
 	}
 	return spec, ""
+}
+
+// search is how the scales of weights are found where the settings leave it open. Shrinking a row's range lowers its error but takes some
+// of its output's deviation with it. Over tens of convolutions in a row that adds up, unless a correction restores the deviation; transformers
+// restore it themselves by LayerNormalization.
+func (l *LayerState) search(r *Recipe) string {
+	if s := l.Plan.Weights.Search; s != "auto" {
+		return s
+	}
+	if (r.Correction == "none" || r.Correction == "bias") && (l.Kind == graph.Conv || l.Kind == graph.ConvTranspose) {
+		return "minmax"
+	}
+	return "shrink"
 }
 
 // zeros is the share of zeros in w.
