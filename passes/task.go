@@ -285,6 +285,7 @@ func (t *task) pruneExact(ctx context.Context, groups []*group) error {
 	counts := cheapest(traces, t.Sparsity)
 	return t.each(ctx, func(i int, o obs.Options) error {
 		w, err := traces[i].At(ctx, counts[i])
+		traces[i].Release()
 		traces[i] = nil
 		if x := groups[i].pattern; err == nil && t.refines() {
 			var r *obs.Result

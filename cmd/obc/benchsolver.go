@@ -58,6 +58,7 @@ the speed of this machine's matrix product, measured in the same run), fits the 
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			b.threads, b.start = a.threads, time.Now()
+			solving.Store(true)
 			if err := b.check(); err != nil {
 				return err
 			}
@@ -294,6 +295,7 @@ func (b *solverBench) solveOnce(ctx context.Context, p layerProblem, method stri
 		if err != nil {
 			return s, err
 		}
+		defer t.Release()
 		levels, err := t.Levels(ctx, [][]int{t.Counts(0.5), t.Counts(0.7), t.Counts(0.9)})
 		if err != nil {
 			return s, err

@@ -129,6 +129,7 @@ func (j *compressJob) checkOutputs() error {
 
 // compress does the job: everything is computed and scored first, then written.
 func (a *app) compress(ctx context.Context, j *compressJob) (*report.Run, error) {
+	solving.Store(true)
 	m, g, err := loadModel(j.in)
 	if err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ func CholInverse64(a []float64, n, threads int) error {
 		return nil
 	}
 	s := newSweep(a, n, threads)
+	defer s.release()
 	for p := 0; p < n; p += s.depth {
 		if err := s.panel(p, min(p+s.depth, n)); err != nil {
 			return err
@@ -49,7 +50,7 @@ func newSweep(a []float64, n, threads int) *sweep {
 	}
 	s.stride = s.depth + 1
 	v := func(n int) []float64 { return make([]float64, n) }
-	s.a, s.u = v(TriangleSize(s.ld)), v(s.stride*s.ld)
+	s.a, s.u = Slab[float64](TriangleSize(s.ld)), Slab[float64](s.stride*s.ld)
 	s.col, s.coef, s.diag, s.idle = v(s.ld), v(s.depth), v(s.ld), v(s.ld)
 	Parallel(s.threads, s.ld/Tile, func(lo, hi int) {
 		for i := lo * Tile; i < min(hi*Tile, n); i++ {
@@ -63,6 +64,11 @@ func newSweep(a []float64, n, threads int) *sweep {
 		}
 	})
 	return s
+}
+
+func (s *sweep) release() {
+	ReleaseSlab(s.a)
+	ReleaseSlab(s.u)
 }
 
 // panel computes U for the columns from..to-1, and L as its rows from..to-1.

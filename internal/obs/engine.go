@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"runtime"
+	"sync"
 
 	"github.com/obc-onnx/obc/internal/kernel"
 )
@@ -97,7 +98,8 @@ func newTiled[T number](p *Prepared, c int) *tiled[T] {
 	for i := range d - m.rest {
 		m.order = append(m.order, int32(i))
 	}
-	m.data, m.diag = make([]T, kernel.TriangleSize(m.ld)), make([]T, m.ld)
+	m.data, m.diag = kernel.Slab[T](kernel.TriangleSize(m.ld)), make([]T, m.ld)
+	clear(m.data)
 	kernel.Parallel(runtime.GOMAXPROCS(0), m.ld/tile, func(lo, hi int) {
 		for i := lo * tile; i < min(hi*tile, d); i++ {
 			row := p.Hinv[int(m.order[i])*d:][:d]
@@ -119,8 +121,15 @@ func (m *tiled[T]) index(i, j int) int { return kernel.TriangleOrigin(m.ld, j/ti
 func newEngine[T number](base *tiled[T]) *engine[T] {
 	ld := base.ld
 	v := func(n int) []T { return make([]T, n) }
-	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: v(kernel.TriangleSize(ld)), u: v((deepest + 1) * ld), unit: base.unit, keep: v(deepest * ld), col: v(ld), coef: v(deepest),
+	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: kernel.Slab[T](kernel.TriangleSize(ld)), u: kernel.Slab[T]((deepest + 1) * ld), unit: base.unit, keep: kernel.Slab[T](deepest * ld), col: v(ld), coef: v(deepest),
 		w: v(ld), diag: v(ld), pen: v(ld), at: make([]int32, ld), pos: make([]int32, base.d), gone: make([]bool, base.d), out: v(base.d)}
+}
+
+// release gives the memory back to the next engine.
+func (e *engine[T]) release() {
+	for _, s := range [][]T{e.own, e.u, e.keep} {
+		kernel.ReleaseSlab(s)
+	}
 }
 
 // padded is the count of positions that kernels work on.
@@ -321,10 +330,23 @@ func eachEngine[T number](ctx context.Context, w Matrix, p *Prepared, c int, o O
 		x []float32
 	}
 	base := newTiled[T](p, c)
-	return eachRow(ctx, w.Rows, o, func() *worker { return &worker{newEngine(base), fresh(), make([]float32, w.Cols)} }, func(k *worker, row int) error {
+	var mu sync.Mutex
+	var engines []*engine[T]
+	err := eachRow(ctx, w.Rows, o, func() *worker {
+		e := newEngine(base)
+		mu.Lock()
+		engines = append(engines, e)
+		mu.Unlock()
+		return &worker{e, fresh(), make([]float32, w.Cols)}
+	}, func(k *worker, row int) error {
 		p.start(w, row, k.x)
 		return work(k.e, k.r, k.x, row)
 	})
+	for _, e := range engines {
+		e.release()
+	}
+	kernel.ReleaseSlab(base.data)
+	return err
 }
 
 // solveRows eliminates in every row what the rule says, and returns the weights.

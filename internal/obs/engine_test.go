@@ -356,18 +356,16 @@ func TestTraceMemory(t *testing.T) {
 		for _, c := range []int{1, 4, 40} {
 			pr := randomProblem(3, d, 2*d, 5)
 			p := mustPrepare(t, pr, 0.01)
-			most := 3 * pathBytes(d, d/c)
+			most := pathsBytes(3, d, d/c)
 			tr, err := NewTrace(context.Background(), pr.w, p, c, Options{MemoryLimit: most})
 			if err != nil {
 				t.Fatal(err)
 			}
-			bytes := int64(0)
+			bytes := 4 * int64(cap(tr.slab))
 			for _, k := range tr.kept {
-				bytes += 4*int64(cap(k.w)) + int64(unsafe.Sizeof(place{}))*int64(cap(k.at))
-				for i, at := range k.at {
-					if i == 0 || &at.cols[0] != &k.at[i-1].cols[0] {
-						bytes += 4 * int64(cap(at.cols))
-					}
+				bytes += int64(unsafe.Sizeof(place{}))*int64(cap(k.at)) + int64(unsafe.Sizeof(k.cols))*int64(cap(k.cols))
+				for _, cols := range k.cols {
+					bytes += 4 * int64(cap(cols))
 				}
 			}
 			if bytes == 0 || bytes > most {

@@ -15,14 +15,16 @@ const lossRows = 64
 func Loss(w, what Matrix, h []float64) []float64 {
 	d, threads := w.Cols, runtime.GOMAXPROCS(0)
 	out := make([]float64, w.Rows)
-	dw, g := make([]float64, lossRows*d), make([]float64, lossRows*d)
+	n := max(2, min(lossRows, w.Rows)) * d // at least two rows, so that a row's sums do not depend on how many others there are
+	dw, g := kernel.Slab[float64](n), kernel.Slab[float64](n)
+	defer kernel.ReleaseSlab(dw)
+	defer kernel.ReleaseSlab(g)
 	for r := 0; r < w.Rows; r += lossRows {
 		n := min(lossRows, w.Rows-r)
 		for i := range dw[:n*d] {
 			dw[i] = float64(w.Data[r*d+i]) - float64(what.Data[r*d+i])
 		}
 		clear(dw[n*d:])
-		// At least two rows, so that a row's sums do not depend on how many others there are.
 		m := max(n, 2)
 		kernel.Dgemm(false, false, m, d, d, 1, dw, d, h, d, 0, g, d, threads)
 		for i := range n {

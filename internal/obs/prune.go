@@ -21,6 +21,7 @@ func Blocks(ctx context.Context, w Matrix, p *Prepared, c int, share float64, o 
 	if err != nil {
 		return nil, err
 	}
+	defer t.Release()
 	out, err := t.At(ctx, t.Counts(share))
 	if err != nil {
 		return nil, err

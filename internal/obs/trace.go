@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"unsafe"
+
+	"github.com/obc-onnx/obc/internal/kernel"
 )
 
 // Trace is the whole elimination of a layer: every row pruned step by step, cheapest block of C columns first, until
@@ -21,27 +24,32 @@ type Trace struct {
 	w             Matrix
 	p             *Prepared
 	o             Options
-	kept          []path // by row; nil in "less memory"
-	double        bool   // rows run in float64
+	kept          []path    // by row; nil in "less memory"
+	slab          []float32 // what the paths lie in, room numbers each
+	double        bool      // rows run in float64
 }
 
 // path is the weights of a row after each step, those that are left, by position.
 type path struct {
-	w  []float32
-	at []place
+	w    []float32
+	at   []place
+	cols [][]int32
 }
 
-// place tells where the weights after a step begin, how many they are, and the column of each.
+// place tells where the weights after a step begin, and in which list of cols their columns stand.
 type place struct {
 	start int
-	cols  []int32
+	cols  int32
 }
 
-// pathBytes is the most that the path of a row takes: weights, places, and a list of columns for each panel of 16 columns or more.
-func pathBytes(cols, steps int) int64 {
+// pathsBytes is the most that the paths of so many rows take: weights, places, and a list of columns for each panel of 16 columns or more.
+func pathsBytes(rows, cols, steps int) int64 {
 	n := int64(cols + 3*tile)
-	return int64(steps)*(n*2+int64(unsafe.Sizeof(place{}))) + n*n/8
+	return 4*int64(kernel.SlabSize(rows*pathRoom(cols, steps))) + int64(rows)*(int64(steps)*int64(unsafe.Sizeof(place{}))+n*n/8+n*24/16)
 }
+
+// pathRoom is the most numbers that the path of a row takes.
+func pathRoom(cols, steps int) int { return steps * (cols + 3*tile) / 2 }
 
 // mostC is the largest block: it must fit into a panel.
 const mostC = deepest
@@ -56,13 +64,14 @@ func NewTrace(ctx context.Context, w Matrix, p *Prepared, c int, o Options) (*Tr
 	}
 	steps := p.whole(c) / c
 	t := &Trace{Rows: w.Rows, Cols: w.Cols, C: c, Steps: steps, Cost: make([]float64, w.Rows*steps), Order: make([]int32, w.Rows*steps), w: w, p: p, o: o, double: p.double()}
-	if int64(w.Rows)*pathBytes(w.Cols, steps) <= o.traceMemory() {
+	if pathsBytes(w.Rows, w.Cols, steps) <= o.traceMemory() {
 		t.kept = make([]path, w.Rows)
+		t.slab = kernel.Slab[float32](w.Rows * pathRoom(w.Cols, steps))
 	}
 	var keep func(e state, row, step int) bool
 	if t.kept != nil {
 		keep = func(e state, row, step int) bool {
-			t.kept[row].keep(e, t.Steps, t.Steps*(t.Cols+3*tile)/2)
+			t.kept[row].keep(e)
 			return true
 		}
 	}
@@ -100,7 +109,8 @@ func traceRows[T number](ctx context.Context, t *Trace, each func(e state, row, 
 	return eachEngine(ctx, t.w, t.p, t.C, t.o, fresh, func(e *engine[T], r rule[T], x []float32, row int) error {
 		i, sum, stopped := 0, 0.0, false
 		if t.kept != nil {
-			t.kept[row] = path{}
+			room := pathRoom(t.Cols, t.Steps)
+			t.kept[row] = path{w: t.slab[row*room : row*room : (row+1)*room], at: make([]place, 0, t.Steps)}
 		}
 		err := e.run(x, row, r, func(p int, cost float64) bool {
 			i, sum = i+1, sum+cost
@@ -136,19 +146,20 @@ func (e *engine[T]) open(w []float32) ([]float32, []int32) {
 }
 
 // keep appends the weights of e as they are now.
-func (k *path) keep(e state, steps, room int) {
-	if k.w == nil {
-		k.w, k.at = make([]float32, 0, room), make([]place, 0, steps)
-	}
+func (k *path) keep(e state) {
 	p := place{start: len(k.w)}
 	w, cols := e.open(k.w)
 	if cols != nil {
-		p.cols = make([]int32, len(cols))
-		copy(p.cols, cols)
-	} else {
-		p.cols = k.at[len(k.at)-1].cols
+		k.cols = append(k.cols, slices.Clone(cols))
 	}
+	p.cols = int32(len(k.cols) - 1)
 	k.w, k.at = w, append(k.at, p)
+}
+
+// Release gives the memory of a trace back for the next one. Levels runs the rows once more after that.
+func (t *Trace) Release() {
+	kernel.ReleaseSlab(t.slab)
+	t.slab, t.kept = nil, nil
 }
 
 // Counts is how many blocks each row loses when ceil(Rows*Steps*share) steps are taken, those of least cost over all rows; of equal
@@ -228,7 +239,7 @@ func (t *Trace) Levels(ctx context.Context, counts [][]int) ([]Matrix, error) {
 			if n == 0 {
 				t.p.start(t.w, r, out[l].Row(r))
 			} else if t.kept != nil {
-				t.kept[r].at[n-1].weights(t, r, n, t.kept[r].w, out[l].Row(r))
+				t.kept[r].weights(t, r, n, out[l].Row(r))
 			}
 		}
 	}
@@ -247,9 +258,11 @@ func (t *Trace) Levels(ctx context.Context, counts [][]int) ([]Matrix, error) {
 }
 
 // weights writes row r after n steps to dst.
-func (p place) weights(t *Trace, r, n int, w, dst []float32) {
-	for i, c := range p.cols {
-		dst[c] = w[p.start+i]
+func (k *path) weights(t *Trace, r, n int, dst []float32) {
+	p := k.at[n-1]
+	w := k.w[p.start:]
+	for i, c := range k.cols[p.cols] {
+		dst[c] = w[i]
 	}
 	for _, b := range t.Order[r*t.Steps : r*t.Steps+n] {
 		clear(dst[int(b)*t.C : (int(b)+1)*t.C])
