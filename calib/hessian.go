@@ -27,7 +27,7 @@ type gram struct {
 
 func newGram(groups, d, threads int) *gram {
 	g := &gram{d: d, sums: make([][]float64, groups), threads: threads}
-	all := make([]float64, groups*d*d)
+	all := kernel.Zeros[float64](groups * d * d)
 	for i := range g.sums {
 		g.sums[i] = all[i*d*d : (i+1)*d*d : (i+1)*d*d]
 	}

@@ -45,7 +45,7 @@ func newShiftGram(u *unfolding, groups, threads int) *shiftGram {
 	g := &shiftGram{shifts: s, c: u.channels, threads: threads, sums: make([][][]float64, groups), waiting: make([]int, groups)}
 	for i := range g.sums {
 		for range s.sums {
-			g.sums[i] = append(g.sums[i], make([]float64, g.c*g.c))
+			g.sums[i] = append(g.sums[i], kernel.Zeros[float64](g.c*g.c))
 		}
 	}
 	g.per = max(1, groupPixels/s.pixels())

@@ -67,6 +67,9 @@ func ReleaseSlab[T Float](s []T) {
 	}
 }
 
+// Zeros is make([]T, n) in large pages where the system has them: for matrices that live long.
+func Zeros[T Float](n int) []T { return newSlab[T](n) }
+
 func newSlab[T Float](n int) []T {
 	s := make([]T, n)
 	if n > 0 {

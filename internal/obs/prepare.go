@@ -64,7 +64,8 @@ func Prepare(h []float64, d int, damping float64) (*Prepared, error) {
 // invert sets Hinv = (H + dead + damping*mean*I)^-1 and tells whether it worked.
 func (p *Prepared) invert(mean float64) bool {
 	d := p.D
-	a := append([]float64(nil), p.H...)
+	a := kernel.Zeros[float64](d * d)
+	copy(a, p.H)
 	for i := range d {
 		p.Dead[i] = a[i*d+i] == 0
 		if p.Dead[i] {
