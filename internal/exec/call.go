@@ -19,12 +19,13 @@ type Call struct {
 	Out     []*onnxio.Tensor // to be set, except where OutWanted is false
 	Threads int
 
-	s    *Session
-	st   *step
-	f    *frame
-	lent []unsafe.Pointer // what New and Scratch handed out
-	keep bool
-	wide []*onnxio.Tensor // the inputs as they were before small floats were widened; nil if there were none
+	s     *Session
+	st    *step
+	f     *frame
+	lent  []unsafe.Pointer // what New and Scratch handed out
+	keep  bool
+	exact uint64           // outputs that stay as the kernel gives them, by bit
+	wide  []*onnxio.Tensor // the inputs as they were before small floats were widened; nil if there were none
 }
 
 // InType is the element type of input i in the model, where In may hold it widened; Undefined when it is omitted.
@@ -38,6 +39,9 @@ func (c *Call) InType(i int) onnxio.DataType {
 	}
 	return in[i].Type
 }
+
+// KeepType says that output i, below 64, has its own type whatever the inputs' types are: it is not rounded to a small float.
+func (c *Call) KeepType(i int) { c.exact |= 1 << i }
 
 // Input is input i, nil when it is omitted or i is beyond the list.
 func (c *Call) Input(i int) *onnxio.Tensor {

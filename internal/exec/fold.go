@@ -2,6 +2,7 @@ package exec
 
 import (
 	"context"
+	"fmt"
 	"unsafe"
 
 	"github.com/obc-onnx/obc/graph"
@@ -15,7 +16,17 @@ func InferShapes(g *graph.Graph) error {
 		if !ok {
 			return nil
 		}
-		return op.Infer
+		if op.Infer == nil {
+			return nil
+		}
+		return func(n *graph.Node) (err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					err = fmt.Errorf("internal error: %v", p)
+				}
+			}()
+			return op.Infer(n)
+		}
 	})
 }
 

@@ -403,6 +403,9 @@ func (s *Session) runBody(ctx context.Context, p *program, outer *frame, in []*o
 	}
 	f := newFrame(p, outer)
 	for k, slot := range p.inputs {
+		if in[k] == nil {
+			return nil, fmt.Errorf("%v: no value given for input %q", p.graph, p.graph.Inputs[k].Name)
+		}
 		if b := s.bufs[base(in[k])]; b != nil {
 			b.refs++ // the kernel's own, or a value outside: the body must not free it when it has read it
 			defer func() { b.refs-- }()

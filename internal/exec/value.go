@@ -72,17 +72,21 @@ func isSmallFloat(t onnxio.DataType) bool {
 	return t.IsFloat() && t != onnxio.Float32 && t != onnxio.Float64
 }
 
-// widened makes a kernel for float32 serve the small floating-point types: they are computed in float32 and rounded once.
+// widened makes a kernel for float32 serve the small floating-point types: they are computed in float32, and rounded once to the
+// type of the first floating-point input.
 func widened(k Kernel) Kernel {
 	return func(c *Call) error {
-		small := onnxio.Undefined
+		first, small := onnxio.Undefined, false
 		for _, x := range c.In {
-			if x != nil && isSmallFloat(x.Type) {
-				small = x.Type
-				break
+			if x == nil || !x.Type.IsFloat() {
+				continue
 			}
+			if first == onnxio.Undefined {
+				first = x.Type
+			}
+			small = small || isSmallFloat(x.Type)
 		}
-		if small == onnxio.Undefined {
+		if !small {
 			return k(c)
 		}
 		given := c.In
@@ -102,9 +106,12 @@ func widened(k Kernel) Kernel {
 		if err := k(c); err != nil {
 			return err
 		}
+		if !isSmallFloat(first) {
+			return nil
+		}
 		for i, y := range c.Out {
-			if y != nil && y.Type == onnxio.Float32 {
-				r, err := y.ConvertTo(small)
+			if y != nil && y.Type == onnxio.Float32 && c.exact>>i&1 == 0 {
+				r, err := y.ConvertTo(first)
 				if err != nil {
 					return err
 				}

@@ -276,7 +276,7 @@ func inferAttention(n *graph.Node) error {
 		n.SetOut(0, t, graph.Shape{q[0], q[1], v[2].Div(graph.D(h)).Mul(graph.D(n.Int("q_num_heads", 0)))})
 	}
 	for i := 1; i < len(n.Outputs); i++ {
-		n.SetOut(i, t, graph.UnknownShape(4))
+		n.SetOut(i, typeOf(n, i%3), graph.UnknownShape(4))
 	}
 	k := shapeOf(n, 1)
 	if len(q) != len(k) || len(k) != len(v) || len(k) != 3 && len(k) != 4 {
@@ -296,7 +296,7 @@ func inferAttention(n *graph.Node) error {
 		}
 		keys = keys.Add(past[2])
 	}
-	n.SetOut(1, t, graph.Shape{k[0], heads, keys, dk})
+	n.SetOut(1, typeOf(n, 1), graph.Shape{k[0], heads, keys, dk})
 	n.SetOut(2, typeOf(n, 2), graph.Shape{k[0], heads, keys, dv})
 	n.SetOut(3, t, graph.Shape{q[0], queries, length, keys})
 	return nil

@@ -10,6 +10,9 @@ import (
 
 // truth reads a boolean with one element.
 func truth(x *tensor) (bool, error) {
+	if x == nil {
+		return false, fmt.Errorf("the condition is missing")
+	}
 	d, ok := x.Data.([]bool)
 	if !ok || len(d) != 1 {
 		return false, fmt.Errorf("condition is %v, expected one bool", x)
@@ -100,6 +103,11 @@ func loopKernel(c *exec.Call) error {
 	if len(c.In) > 2 {
 		carried = append(carried, c.In[2:]...)
 	}
+	for i, x := range carried {
+		if x == nil {
+			return fmt.Errorf("input %d is missing: it is carried from round to round", i+2)
+		}
+	}
 	body := c.BodyGraph("body")
 	if body == nil {
 		return fmt.Errorf("has no subgraph %q", "body")
@@ -181,14 +189,20 @@ func inferLoop(n *graph.Node) error {
 		if v.Type == onnxio.Undefined {
 			v.Type = t
 		}
-		if v.Shape == nil {
+		if s != nil {
 			v.Shape = s
 		}
 	}
 	set(body.Inputs[0], onnxio.Int64, graph.Shape{})
 	set(body.Inputs[1], onnxio.Bool, graph.Shape{})
 	for i := 2; i < min(len(n.Inputs), len(body.Inputs)); i++ {
-		set(body.Inputs[i], typeOf(n, i), nil) // the shape may change from round to round
+		v := body.Inputs[i]
+		if t := typeOf(n, i); t != onnxio.Undefined {
+			v.Type = t
+		}
+		if s := shapeOf(n, i); s != nil { // it may change from round to round: what the body says holds where the first value has it
+			v.Shape = common(v.Shape, s)
+		}
 	}
 	if _, err := n.InferSubgraph("body"); err != nil {
 		return err
@@ -202,6 +216,8 @@ func inferLoop(n *graph.Node) error {
 		s := v.Shape
 		if i >= carried && s != nil {
 			s = append(graph.Shape{graph.Unknown}, s...)
+		} else if first := shapeOf(n, i+2); first != nil {
+			s = common(s, first) // there may be no round at all
 		}
 		n.SetOut(i, v.Type, s)
 	}
@@ -317,6 +333,9 @@ func (a scanAttrs) runBatched(c *exec.Call) error {
 		return fmt.Errorf("inputs need a batch axis")
 	}
 	batch := in[0].Shape[0]
+	if batch == 0 {
+		return fmt.Errorf("input 1 has shape %v: there is no batch entry to run", in[0].Shape)
+	}
 	rows := make([][]*tensor, len(c.Out))
 	for b := range batch {
 		args := make([]*tensor, len(in))
@@ -362,8 +381,8 @@ func inferScan(n *graph.Node) error {
 	}
 	batch, steps := graph.Unknown, graph.Unknown
 	for i, v := range body.Inputs {
-		if v.Type == onnxio.Undefined {
-			v.Type = typeOf(n, i+shift)
+		if t := typeOf(n, i+shift); t != onnxio.Undefined {
+			v.Type = t
 		}
 		s := shapeOf(n, i+shift)
 		if shift > 0 && len(s) > 0 {
@@ -379,7 +398,7 @@ func inferScan(n *graph.Node) error {
 			}
 			s = append(append(graph.Shape{}, s[:axis]...), s[axis+1:]...)
 		}
-		if v.Shape == nil {
+		if s != nil {
 			v.Shape = s
 		}
 	}

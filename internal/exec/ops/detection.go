@@ -190,7 +190,10 @@ func roiAlign[T float](c *exec.Call, a roiAttrs) error {
 	channels, h, w := x.Shape[1], x.Shape[2], x.Shape[3]
 	y := c.New(x.Type, len(batch), channels, a.height, a.width)
 	c.Out[0] = y
-	if y.Len() > 0 && h*w == 0 {
+	if y.Len() == 0 {
+		return nil
+	}
+	if h*w == 0 {
 		return fmt.Errorf("input of shape %v has no elements to sample", x.Shape)
 	}
 	xd, yd := data[T](x), data[T](y)

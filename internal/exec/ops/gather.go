@@ -200,7 +200,7 @@ func inferGatherND(n *graph.Node) error {
 	n.SetOut(0, typeOf(n, 0), nil)
 	x, ix := shapeOf(n, 0), shapeOf(n, 1)
 	batch := int(n.Int("batch_dims", 0))
-	if x == nil || len(ix) == 0 || !ix[len(ix)-1].Known() || batch+int(ix[len(ix)-1].N) > len(x) {
+	if x == nil || len(ix) == 0 || !ix[len(ix)-1].Known() || batch < 0 || batch > len(x) || ix[len(ix)-1].N > int64(len(x)-batch) {
 		return nil
 	}
 	out := append(graph.Shape{}, ix[:len(ix)-1]...)

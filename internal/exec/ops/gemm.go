@@ -105,10 +105,10 @@ func inferGemm(n *graph.Node) error {
 	a, b := shapeOf(n, 0), shapeOf(n, 1)
 	out := graph.UnknownShape(2)
 	if len(a) == 2 {
-		out[0] = a[n.Int("transA", 0)&1]
+		out[0] = a[flag(n, "transA")]
 	}
 	if len(b) == 2 {
-		out[1] = b[1-n.Int("transB", 0)&1]
+		out[1] = b[1-flag(n, "transB")]
 	}
 	n.SetOut(0, typeOf(n, 0), out)
 	return nil

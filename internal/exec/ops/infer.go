@@ -78,7 +78,16 @@ func inferBroadcast(from int, t onnxio.DataType) graph.InferRule {
 		if out == onnxio.Undefined {
 			out = typeOf(n, from)
 		}
-		n.SetOut(0, out, broadcastDims(shapes...))
+		s := broadcastDims(shapes...)
+		if len(shapes) == 2 && n.Opset() < 7 && n.Int("broadcast", 0) != 0 && n.HasAttr("axis") { // the second operand is aligned at an axis of the first
+			switch a, b := shapes[0], shapes[1]; {
+			case a == nil || b == nil || len(b) > len(a):
+				s = nil
+			case len(b) < len(a):
+				s = a
+			}
+		}
+		n.SetOut(0, out, s)
 		return nil
 	}
 }

@@ -64,6 +64,6 @@ func prepareSwiGLU(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 func init() {
 	exec.Register(
 		exec.Op{Name: "LRN", Since: 1, Infer: sameAs(0), Prepare: prepareLRN},
-		exec.Op{Name: "SwiGLU", Since: 28, Infer: sameAs(0), Prepare: prepareSwiGLU},
+		exec.Op{Name: "SwiGLU", Since: 28, Infer: inferBroadcast(0, onnxio.Undefined), Prepare: prepareSwiGLU},
 	)
 }

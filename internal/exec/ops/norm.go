@@ -73,10 +73,11 @@ func prepareBatchNorm(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 				for k := range run {
 					run[k] = s[0][k]*momentum + s[1][k]*(1-momentum)
 				}
-				t, err := onnxio.TensorOf(run, channels).ConvertTo(c.In[i+3].Type)
+				t, err := onnxio.TensorOf(run, channels).ConvertTo(c.InType(i + 3))
 				if err != nil {
 					return err
 				}
+				c.KeepType(i + 1)
 				c.SetOut(i+1, t)
 			}
 			mean, variance = m, v
@@ -207,6 +208,8 @@ func layerNorm[T float](c *exec.Call, axis int, eps float64, rms bool) error {
 		stats = func(row int, m, i float64) {
 			mean.Float32s()[row], inv.Float32s()[row] = float32(m), float32(i)
 		}
+		c.KeepType(1)
+		c.KeepType(2)
 		if rms {
 			c.SetOut(1, inv)
 		} else {

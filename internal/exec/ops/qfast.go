@@ -153,6 +153,9 @@ func minus[T kernel.Byte](dst []float32, x []T, zero int32) {
 
 // pairRows and pairCols are the matrices of an 8-bit tensor as pairs along the rows and columns.
 func pairRows(c *exec.Call, x *tensor, m, k int, zero []int32) ([]int32, error) {
+	if err := checkZeros(x, zero, m); err != nil {
+		return nil, err
+	}
 	count := x.Len() / max(1, m*k)
 	h := kernel.PairLen(k)
 	out := data[int32](c.New(onnxio.Int32, count*m, h))
@@ -166,7 +169,7 @@ func pairRows(c *exec.Call, x *tensor, m, k int, zero []int32) ([]int32, error) 
 			}
 		}
 	})
-	return out, checkZeros(x, zero, m)
+	return out, nil
 }
 
 func pairCols(c *exec.Call, x *tensor, k, n int, zero []int32) ([]int32, error) {

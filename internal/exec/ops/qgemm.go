@@ -176,10 +176,10 @@ func addInts(y, b *tensor) error {
 func inferQGemm(n *graph.Node) error {
 	out := graph.UnknownShape(2)
 	if a := shapeOf(n, 0); len(a) == 2 {
-		out[0] = a[n.Int("transA", 0)&1]
+		out[0] = a[flag(n, "transA")]
 	}
 	if b := shapeOf(n, 3); len(b) == 2 {
-		out[1] = b[1-n.Int("transB", 0)&1]
+		out[1] = b[1-flag(n, "transB")]
 	}
 	t := onnxio.Float32
 	if n.In(7) != nil {

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
@@ -11,7 +12,7 @@ import (
 
 func prepareDepthToSpace(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	b, mode := int(n.Int("blocksize", 0)), n.Str("mode", "DCR")
-	if b < 1 || mode != "DCR" && mode != "CRD" {
+	if b < 1 || b > 1<<20 || mode != "DCR" && mode != "CRD" {
 		return nil, fmt.Errorf("attributes blocksize %d and mode %q: expected a positive size and DCR or CRD", b, mode)
 	}
 	return func(c *exec.Call) error {
@@ -126,7 +127,7 @@ func prepareTensorScatter(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 		if err := sameType(c, 0, 2); err != nil {
 			return err
 		}
-		if err := fits(u.Shape, x.Shape, axis); err != nil || axis == 0 || u.Shape[axis] > x.Shape[axis] {
+		if !alongside(u.Shape, x.Shape, axis) || axis == 0 || u.Shape[axis] > x.Shape[axis] {
 			return fmt.Errorf("an update of shape %v does not fit a cache of shape %v along axis %d", u.Shape, x.Shape, axis)
 		}
 		start, err := ints(c.Input(2))
@@ -160,6 +161,11 @@ func prepareTensorScatter(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 		c.Out[0] = y
 		return nil
 	}, nil
+}
+
+// alongside reports whether two shapes are equal but for one axis.
+func alongside(a, b []int, axis int) bool {
+	return len(a) == len(b) && slices.Equal(a[:axis], b[:axis]) && slices.Equal(a[axis+1:], b[axis+1:])
 }
 
 // prepareCol2Im adds columns of blocks up to an image: the reverse of unfolding.

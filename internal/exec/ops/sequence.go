@@ -79,6 +79,9 @@ func sequenceInsert(c *exec.Call) error {
 	if c.Input(1) == nil {
 		return fmt.Errorf("input 1 is missing")
 	}
+	if len(s.Elems) > 0 && s.Type != onnxio.Undefined && s.Type != c.In[1].Type {
+		return fmt.Errorf("a tensor of %v cannot be put into a sequence of %v", c.In[1].Type, s.Type)
+	}
 	k, err := position(c, 2, len(s.Elems), len(s.Elems))
 	if err != nil {
 		return err

@@ -216,8 +216,11 @@ func prepareSTFT(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 			return err
 		}
 		x := c.In[0]
+		if len(x.Shape) == 2 { // what PyTorch's exporter writes, and ONNX Runtime takes
+			x = c.View(x, x.Shape[0], x.Shape[1], 1)
+		}
 		if len(x.Shape) != 3 || x.Shape[2] != 1 && x.Shape[2] != 2 {
-			return fmt.Errorf("signal has shape %v, expected [batch length 1] or [batch length 2]", x.Shape)
+			return fmt.Errorf("signal has shape %v, expected [batch length], [batch length 1] or [batch length 2]", x.Shape)
 		}
 		if a.onesided && x.Shape[2] == 2 {
 			return fmt.Errorf("onesided with a complex signal of shape %v: only the spectrum of a real signal can be halved", x.Shape)
@@ -241,13 +244,12 @@ func prepareSTFT(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 		if !(length >= 1 && length <= float64(x.Shape[1])) || !(step >= 1 && step < 1<<31) || len(window) > int(length) {
 			return fmt.Errorf("frames of %v, %v apart, with a window of %d, for a signal of length %d", length, step, len(window), x.Shape[1])
 		}
-		return a.frames(c, int(length), int(step), window)
+		return a.frames(c, x, int(length), int(step), window)
 	}, nil
 }
 
 // frames transforms a frame of n elements every step elements.
-func (a dftAttrs) frames(c *exec.Call, n, step int, window []float64) error {
-	x := c.In[0]
+func (a dftAttrs) frames(c *exec.Call, x *tensor, n, step int, window []float64) error {
 	in, err := floats(x)
 	if err != nil {
 		return err
@@ -279,7 +281,7 @@ func (a dftAttrs) frames(c *exec.Call, n, step int, window []float64) error {
 func inferSTFT(n *graph.Node) error {
 	n.SetOut(0, typeOf(n, 0), graph.UnknownShape(4))
 	s := shapeOf(n, 0)
-	if len(s) != 3 {
+	if len(s) != 2 && len(s) != 3 {
 		return nil
 	}
 	out := graph.Shape{s[0], graph.Unknown, graph.Unknown, graph.D(2)}
@@ -326,6 +328,7 @@ func prepareWindow(f func(phase float64) float64) func(n *graph.Node, _ *exec.Pr
 			}
 			y := c.New(to, count)
 			c.Out[0] = y
+			c.KeepType(0)
 			span := float64(count)
 			if !periodic {
 				span--

@@ -127,7 +127,7 @@ func (g grams) run(c *exec.Call) error {
 // count adds up one row. Items of an n-gram stand 1 to skips+1 apart; single items are counted once.
 func (g grams) count(out []float32, items []string) {
 	for step := 1; step <= min(g.skips+1, max(len(items), 1)); step++ {
-		for n := g.shortest; n <= g.longest; n++ {
+		for n := g.shortest; n <= min(g.longest, len(items)); n++ {
 			if n == 1 && step > 1 {
 				continue
 			}

@@ -3,6 +3,7 @@ package ops
 import (
 	"fmt"
 
+	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/onnxio"
 )
@@ -17,8 +18,16 @@ type unsigned interface {
 type integer interface{ signed | unsigned }
 type number interface{ integer | float }
 
-// data is the storage of x. The type was checked by whoever chose the instance.
-func data[T any](x *tensor) []T { return x.Data.([]T) }
+// data is the storage of x. Whoever chose the instance checked the type of the input that decides; an input of another type ends
+// the call with an error.
+func data[T any](x *tensor) []T {
+	d, ok := x.Data.([]T)
+	if !ok {
+		var want T
+		panic(fmt.Errorf("%v given where %T is expected: the inputs' element types must agree", x, want))
+	}
+	return d
+}
 
 // typed is a kernel form by element type.
 type typed map[onnxio.DataType]func(c *exec.Call) error
@@ -84,6 +93,14 @@ func ints(x *tensor) ([]int, error) {
 		return nil, fmt.Errorf("%v given where int64 is expected", x.Type)
 	}
 	return out, nil
+}
+
+// flag is 1 where an integer attribute says yes, else 0.
+func flag(n *graph.Node, name string) int {
+	if n.Int(name, 0) != 0 {
+		return 1
+	}
+	return 0
 }
 
 // asInts converts attribute lists.
