@@ -6,8 +6,7 @@
 For each form: the ONNX checker accepts the file; inputs, outputs, nodes and initializers keep their names; ONNX Runtime loads
 it without complaint and turns every layer into the operator that the form is for; and its outputs are those of `obc run`.
 Quantized files are compared by decisions, of which 99.5% must be equal: integer and float arithmetic round ties apart, and a
-network of many quantizers lets that grow. Where no convolutions run on codes (`obc run` rounds those as ONNX Runtime does), and
-even ONNX Runtime with and without its optimizations agrees with itself less than that, `obc run` must be as close, within two points.
+network of many quantizers lets that grow. Beside a miss stands how far ONNX Runtime with and without its optimizations agrees with itself.
 Settings are short (64 samples, rounding instead of solving): how accurate a method is, is measured elsewhere.
 """
 import argparse
@@ -181,9 +180,7 @@ def main():
             fail(form, f"outputs differ by {apart:.2e} of their range, at most {limit} allowed")
         if not same >= 0.995:
             plain = float((data.decisions(theirs) == data.decisions(run_ort(path, data.feeds))).mean())
-            if limit is not None or fused.get("QLinearConv") or not same >= plain - 0.02:
-                fail(form, f"{same:.2%} of the decisions are equal, at least 99.5% expected; {plain:.2%} in ONNX Runtime without optimizations")
-            form += f" (ONNX Runtime with and without optimizations: {plain:.2%} equal)"
+            fail(form, f"{same:.2%} of the decisions are equal, at least 99.5% expected; {plain:.2%} in ONNX Runtime without optimizations")
         print(f"{a.model} {form}: difference {apart:.1e} of the range, {same:.2%} equal, opset {max(o.version for o in file.opset_import if not o.domain)}, "
               f"{os.path.getsize(path)} bytes, {json.dumps({k: counts[k] for k in fused})}, {time.time() - start:.1f} s", flush=True)
         if not a.keep:

@@ -38,6 +38,8 @@ type depthwise struct {
 	order   []int   // taps in the order of the streams
 	w       []float32
 	out     []float32 // whole output rows of the phases' pitch
+	image   []float32 // an image of codes as numbers
+	sums    []float32 // what becomes codes
 }
 
 var depthwisePool = sync.Pool{New: func() any { return new(depthwise) }}

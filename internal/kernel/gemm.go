@@ -44,7 +44,7 @@ type product[T Float] struct {
 	c                []T
 	ldc              int
 	e                *Epilogue
-	bits             bool // the elements are no numbers: pairs of int16, see IntProduct
+	bits             bool // the elements are no numbers: pairs of int16, see pair
 	loose            bool // what lies right of the last column, up to a whole vector, may be read and overwritten
 }
 

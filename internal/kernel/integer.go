@@ -12,8 +12,8 @@ import (
 // Byte is the type of a quantized element.
 type Byte interface{ int8 | uint8 }
 
-// PairLen is the number of words that k elements take.
-func PairLen(k int) int { return (k + 1) / 2 }
+// pairLen is the number of words that k elements take.
+func pairLen(k int) int { return (k + 1) / 2 }
 
 func pair(a, b int32) int32 { return a&0xffff | b<<16 }
 
@@ -28,9 +28,9 @@ func zeroAt(zero []int32, i int) int32 {
 	return zero[i]
 }
 
-// PairRows sets dst (m x PairLen(k)) to the pairs along the rows of src (m x k), less zero: one for each row, one for all, or none.
-func PairRows[T Byte](dst []int32, src []T, m, k int, zero []int32) {
-	half := PairLen(k)
+// pairRows sets dst (m x pairLen(k)) to the pairs along the rows of src (m x k), less zero: one for each row, one for all, or none.
+func pairRows[T Byte](dst []int32, src []T, m, k int, zero []int32) {
+	half := pairLen(k)
 	for i := range m {
 		z, s, d := zeroAt(zero, i), src[i*k:(i+1)*k], dst[i*half:(i+1)*half]
 		for p := range k / 2 {
@@ -42,10 +42,10 @@ func PairRows[T Byte](dst []int32, src []T, m, k int, zero []int32) {
 	}
 }
 
-// PairCols sets dst (PairLen(k) x n) to the pairs along the columns of src (k x n), less zero: one for each column, one for all, or none.
-func PairCols[T Byte](dst []int32, src []T, k, n int, zero []int32) {
+// pairCols sets dst (pairLen(k) x n) to the pairs along the columns of src (k x n), less zero: one for each column, one for all, or none.
+func pairCols[T Byte](dst []int32, src []T, k, n int, zero []int32) {
 	one := zeroAt(zero[:min(len(zero), 1)], 0)
-	for p := range PairLen(k) {
+	for p := range pairLen(k) {
 		d, a := dst[p*n:(p+1)*n], src[2*p*n:(2*p+1)*n]
 		if 2*p+1 == k {
 			for j := range d {
@@ -71,81 +71,9 @@ func words(x []int32) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }
 
-// IntProduct sets c (m x n) to the product of pairs a (m x k words) and b (k words x n).
-func IntProduct(m, n, k int, a, b, c []int32, threads int) {
-	p := product[float32]{t: intTiling(), m: m, n: n, k: k, alpha: 1, a: dense[float32]{words(a), k, false},
-		b: dense[float32]{words(b), n, false}, c: words(c), ldc: n, bits: true}
-	p.run(threads)
-}
-
-// IntConv is the constant weight of a convolution of 8-bit integers.
-type IntConv struct {
-	groups []*PackedA
-}
-
-// PackIntConv packs w, laid out OutC x InC/Groups x KH x KW, less its zero points: one for each output channel, one for all, or none.
-func PackIntConv[T Byte](s ConvShape, w []T, zero []int32) *IntConv {
-	s = s.normal()
-	m, ic, taps := s.OutC/s.Groups, s.InC/s.Groups, s.KH*s.KW
-	k := PairLen(ic) * taps
-	t := intTiling()
-	c := &IntConv{}
-	rows := make([]int32, m*k)
-	for g := range s.Groups {
-		for i := range m {
-			z := zeroAt(zero, g*m+i)
-			from := w[(g*m+i)*ic*taps:]
-			at := func(c, tap int) int32 {
-				if c >= ic {
-					return 0
-				}
-				return int32(from[c*taps+tap]) - z
-			}
-			for p := range PairLen(ic) {
-				for tap := range taps {
-					rows[i*k+p*taps+tap] = pair(at(2*p, tap), at(2*p+1, tap))
-				}
-			}
-		}
-		c.groups = append(c.groups, &PackedA{m, k, t, packAll(t.kc, t.mr, words(rows), k, true, k, m)})
-	}
-	return c
-}
-
-// PairChannels sets dst to the pairs of neighbouring channels of n images x (n x Groups x InC/Groups x H x W), less zero: the form of Run.
-func PairChannels[T Byte](dst []int32, s ConvShape, n int, x []T, zero int32, threads int) {
-	s = s.normal()
-	ic, plane := s.InC/s.Groups, s.H*s.W
-	half := PairLen(ic)
-	if n*s.InC*plane < smallProduct {
-		threads = 1
-	}
-	Parallel(threads, n*s.Groups, func(lo, hi int) {
-		for j := lo; j < hi; j++ {
-			PairCols(dst[j*half*plane:(j+1)*half*plane], x[j*ic*plane:(j+1)*ic*plane], ic, plane, []int32{zero})
-		}
-	})
-}
-
-// Run convolves n images, x from PairChannels, to sums y (n x OutC x OutH x OutW). The padding counts as the zero point.
-func (c *IntConv) Run(s ConvShape, n int, x, y []int32, threads int) {
-	s = s.normal()
-	s.InC = PairLen(s.InC/s.Groups) * s.Groups
-	in, out := s.InC*s.H*s.W/s.Groups, s.OutC*s.OutH()*s.OutW()/s.Groups
-	jobs := n * s.Groups
-	if out == 0 || jobs == 0 {
-		return
-	}
-	inner := threads
-	if jobs >= 2*threads {
-		inner = 1
-	}
-	f := &PackedConv{groups: c.groups}
-	Parallel((threads+inner-1)/inner, jobs, func(lo, hi int) {
-		for j := lo; j < hi; j++ {
-			f.group(s, j%s.Groups, words(x[j*in:(j+1)*in]), words(y[j*out:(j+1)*out]), nil, inner)
-		}
-	})
+// intWords is the reverse of words.
+func intWords(x []float32) []int32 {
+	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }
 
 // Requant sets dst = min(hi, max(lo, round(sums*factor) + zero)), rounded to even; dst holds int8 or uint8, and lo..hi is the range of its
@@ -182,6 +110,10 @@ func raw[T Byte](x []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }
 
+func signedBytes(x []byte) []int8 {
+	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
+}
+
 func requantGeneric(dst []byte, sums []int32, factor, lo, hi float32, zero int32) {
 	for i, s := range sums {
 		dst[i] = rounded(float32(s)*factor, lo, hi, zero)
@@ -191,6 +123,20 @@ func requantGeneric(dst []byte, sums []int32, factor, lo, hi float32, zero int32
 func quantGeneric(dst []byte, x []float32, scale, lo, hi float32, zero int32) {
 	for i, v := range x {
 		dst[i] = rounded(v/scale, lo, hi, zero)
+	}
+}
+
+// roundGeneric is quantGeneric with a factor in place of a divisor.
+func roundGeneric(dst []byte, x []float32, factor, lo, hi float32, zero int32) {
+	for i, v := range x {
+		dst[i] = rounded(v*factor, lo, hi, zero)
+	}
+}
+
+// scaleSumsGeneric sets dst = float(sums + less)*scale + bias, rounded after each step; dst may lie where sums lies.
+func scaleSumsGeneric(dst []float32, sums, less []int32, scale, bias []float32) {
+	for i := range dst {
+		dst[i] = float32(float32(sums[i]+less[i])*scale[i]) + bias[i]
 	}
 }
 

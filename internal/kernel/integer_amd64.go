@@ -19,6 +19,11 @@ func requantAVX2(dst *byte, sums *int32, vecs int, factor float32, lo float32, h
 //go:noescape
 func quantAVX2(dst *byte, x *float32, vecs int, scale float32, lo float32, hi float32, zero int32)
 
+// roundAVX2 is roundGeneric for vecs vectors: lo and hi are the limits without the zero point.
+//
+//go:noescape
+func roundAVX2(dst *byte, x *float32, vecs int, factor float32, lo float32, hi float32, zero int32)
+
 // dequantUAVX2 is dequantGeneric for vecs vectors.
 //
 //go:noescape
@@ -28,6 +33,11 @@ func dequantUAVX2(dst *float32, x *byte, vecs int, scale float32, zero float32)
 //
 //go:noescape
 func dequantSAVX2(dst *float32, x *byte, vecs int, scale float32, zero float32)
+
+// scaleSumsAVX2 is scaleSumsGeneric for vecs vectors.
+//
+//go:noescape
+func scaleSumsAVX2(dst *float32, sums *int32, less *int32, scale *float32, bias *float32, vecs int)
 
 // igemmAVX512 is sgemm for pairs of int16 with sums in int32: see microPairs. e is not used.
 //
@@ -39,6 +49,26 @@ func igemmAVX512(rows int, vecs int, k int, a *float32, rs int, cs int, b *float
 //go:noescape
 func igemmVNNIAVX512(rows int, vecs int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte)
 
+// quadsAVX512 computes a tile of sums, with b unsigned: see quadMicro.
+//
+//go:noescape
+func quadsAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *byte, bs int, c *int32, ldc int)
+
+// quadsSwappedAVX512 computes a tile of sums, with a unsigned: see quadMicro.
+//
+//go:noescape
+func quadsSwappedAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *byte, bs int, c *int32, ldc int)
+
+// quadCodesAVX512 computes a tile of codes, with b unsigned: see quadMicro; e is a rounding.
+//
+//go:noescape
+func quadCodesAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *byte, bs int, c *byte, ldc int, e *byte)
+
+// packQuadsAVX512 is packQuadsGeneric.
+//
+//go:noescape
+func packQuadsAVX512(dst *int32, ldd int, src *byte, o1 int, o2 int, o3 int, step int, quads int, cols int, flip uint32)
+
 // requantAVX512 is requantGeneric for vecs vectors: lo and hi are the limits without the zero point.
 //
 //go:noescape
@@ -49,6 +79,11 @@ func requantAVX512(dst *byte, sums *int32, vecs int, factor float32, lo float32,
 //go:noescape
 func quantAVX512(dst *byte, x *float32, vecs int, scale float32, lo float32, hi float32, zero int32)
 
+// roundAVX512 is roundGeneric for vecs vectors: lo and hi are the limits without the zero point.
+//
+//go:noescape
+func roundAVX512(dst *byte, x *float32, vecs int, factor float32, lo float32, hi float32, zero int32)
+
 // dequantUAVX512 is dequantGeneric for vecs vectors.
 //
 //go:noescape
@@ -58,3 +93,8 @@ func dequantUAVX512(dst *float32, x *byte, vecs int, scale float32, zero float32
 //
 //go:noescape
 func dequantSAVX512(dst *float32, x *byte, vecs int, scale float32, zero float32)
+
+// scaleSumsAVX512 is scaleSumsGeneric for vecs vectors.
+//
+//go:noescape
+func scaleSumsAVX512(dst *float32, sums *int32, less *int32, scale *float32, bias *float32, vecs int)

@@ -829,6 +829,36 @@ loop:
 	VZEROUPPER
 	RET
 
+// func roundAVX2(dst *byte, x *float32, vecs int, factor float32, lo float32, hi float32, zero int32)
+// Requires: AVX, AVX2
+TEXT ·roundAVX2(SB), NOSPLIT, $0-40
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         vecs+16(FP), DX
+	VBROADCASTSS factor+24(FP), Y0
+	VBROADCASTSS lo+28(FP), Y1
+	VBROADCASTSS hi+32(FP), Y2
+	VBROADCASTSS zero+36(FP), Y3
+
+loop:
+	VMOVUPS      (CX), Y4
+	VMULPS       Y0, Y4, Y4
+	VMAXPS       Y1, Y4, Y4
+	VMINPS       Y2, Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VPADDD       Y3, Y4, Y4
+	VMOVUPS      lowBytes<>+0(SB), Y5
+	VPSHUFB      Y5, Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X5
+	VPUNPCKLDQ   X5, X4, X5
+	VMOVQ        X5, (AX)
+	ADDQ         $0x00000008, AX
+	ADDQ         $0x00000020, CX
+	DECQ         DX
+	JNZ          loop
+	VZEROUPPER
+	RET
+
 // func dequantUAVX2(dst *float32, x *byte, vecs int, scale float32, zero float32)
 // Requires: AVX, AVX2
 TEXT ·dequantUAVX2(SB), NOSPLIT, $0-32
@@ -869,6 +899,30 @@ loop:
 	ADDQ      $0x00000020, AX
 	ADDQ      $0x00000008, CX
 	DECQ      DX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func scaleSumsAVX2(dst *float32, sums *int32, less *int32, scale *float32, bias *float32, vecs int)
+// Requires: AVX, AVX2
+TEXT ·scaleSumsAVX2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ sums+8(FP), CX
+	MOVQ less+16(FP), DX
+	MOVQ scale+24(FP), BX
+	MOVQ bias+32(FP), SI
+	MOVQ vecs+40(FP), DI
+	XORQ R8, R8
+
+loop:
+	VMOVUPS   (CX)(R8*1), Y0
+	VPADDD    (DX)(R8*1), Y0, Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS    (BX)(R8*1), Y0, Y0
+	VADDPS    (SI)(R8*1), Y0, Y0
+	VMOVUPS   Y0, (AX)(R8*1)
+	ADDQ      $0x00000020, R8
+	DECQ      DI
 	JNZ       loop
 	VZEROUPPER
 	RET
@@ -4735,6 +4789,6171 @@ first1x1:
 	VZEROUPPER
 	RET
 
+// func quadsAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *byte, bs int, c *int32, ldc int)
+// Requires: AVX, AVX512F
+TEXT ·quadsAVX512(SB), NOSPLIT, $0-80
+	MOVQ   rows+0(FP), AX
+	MOVQ   vecs+8(FP), CX
+	CMPQ   CX, $0x00000003
+	JNE    narrower3
+	CMPQ   AX, $0x00000008
+	JNE    fewer8x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+
+loop8x3:
+	VMOVUPS      (CX), Z24
+	VMOVUPS      64(CX), Z25
+	VMOVUPS      128(CX), Z26
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z27
+	VPDPBUSD     Z27, Z24, Z0
+	VPDPBUSD     Z27, Z25, Z1
+	VPDPBUSD     Z27, Z26, Z2
+	VBROADCASTSS (DI)(DX*1), Z27
+	VPDPBUSD     Z27, Z24, Z3
+	VPDPBUSD     Z27, Z25, Z4
+	VPDPBUSD     Z27, Z26, Z5
+	VBROADCASTSS (DI)(DX*2), Z27
+	VPDPBUSD     Z27, Z24, Z6
+	VPDPBUSD     Z27, Z25, Z7
+	VPDPBUSD     Z27, Z26, Z8
+	VBROADCASTSS (R8), Z27
+	VPDPBUSD     Z27, Z24, Z9
+	VPDPBUSD     Z27, Z25, Z10
+	VPDPBUSD     Z27, Z26, Z11
+	VBROADCASTSS (R8)(DX*1), Z27
+	VPDPBUSD     Z27, Z24, Z12
+	VPDPBUSD     Z27, Z25, Z13
+	VPDPBUSD     Z27, Z26, Z14
+	VBROADCASTSS (R8)(DX*2), Z27
+	VPDPBUSD     Z27, Z24, Z15
+	VPDPBUSD     Z27, Z25, Z16
+	VPDPBUSD     Z27, Z26, Z17
+	VBROADCASTSS (R9), Z27
+	VPDPBUSD     Z27, Z24, Z18
+	VPDPBUSD     Z27, Z25, Z19
+	VPDPBUSD     Z27, Z26, Z20
+	VBROADCASTSS (R9)(DX*1), Z27
+	VPDPBUSD     Z27, Z24, Z21
+	VPDPBUSD     Z27, Z25, Z22
+	VPDPBUSD     Z27, Z26, Z23
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop8x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VMOVUPS      Z9, (DX)
+	VMOVUPS      Z10, 64(DX)
+	VMOVUPS      Z11, 128(DX)
+	VMOVUPS      Z12, (DX)(CX*1)
+	VMOVUPS      Z13, 64(DX)(CX*1)
+	VMOVUPS      Z14, 128(DX)(CX*1)
+	VMOVUPS      Z15, (DX)(CX*2)
+	VMOVUPS      Z16, 64(DX)(CX*2)
+	VMOVUPS      Z17, 128(DX)(CX*2)
+	VMOVUPS      Z18, (BX)
+	VMOVUPS      Z19, 64(BX)
+	VMOVUPS      Z20, 128(BX)
+	VMOVUPS      Z21, (BX)(CX*1)
+	VMOVUPS      Z22, 64(BX)(CX*1)
+	VMOVUPS      Z23, 128(BX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer8x3:
+	CMPQ   AX, $0x00000007
+	JNE    fewer7x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+
+loop7x3:
+	VMOVUPS      (CX), Z21
+	VMOVUPS      64(CX), Z22
+	VMOVUPS      128(CX), Z23
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z24
+	VPDPBUSD     Z24, Z21, Z0
+	VPDPBUSD     Z24, Z22, Z1
+	VPDPBUSD     Z24, Z23, Z2
+	VBROADCASTSS (DI)(DX*1), Z24
+	VPDPBUSD     Z24, Z21, Z3
+	VPDPBUSD     Z24, Z22, Z4
+	VPDPBUSD     Z24, Z23, Z5
+	VBROADCASTSS (DI)(DX*2), Z24
+	VPDPBUSD     Z24, Z21, Z6
+	VPDPBUSD     Z24, Z22, Z7
+	VPDPBUSD     Z24, Z23, Z8
+	VBROADCASTSS (R8), Z24
+	VPDPBUSD     Z24, Z21, Z9
+	VPDPBUSD     Z24, Z22, Z10
+	VPDPBUSD     Z24, Z23, Z11
+	VBROADCASTSS (R8)(DX*1), Z24
+	VPDPBUSD     Z24, Z21, Z12
+	VPDPBUSD     Z24, Z22, Z13
+	VPDPBUSD     Z24, Z23, Z14
+	VBROADCASTSS (R8)(DX*2), Z24
+	VPDPBUSD     Z24, Z21, Z15
+	VPDPBUSD     Z24, Z22, Z16
+	VPDPBUSD     Z24, Z23, Z17
+	VBROADCASTSS (R9), Z24
+	VPDPBUSD     Z24, Z21, Z18
+	VPDPBUSD     Z24, Z22, Z19
+	VPDPBUSD     Z24, Z23, Z20
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop7x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VMOVUPS      Z9, (DX)
+	VMOVUPS      Z10, 64(DX)
+	VMOVUPS      Z11, 128(DX)
+	VMOVUPS      Z12, (DX)(CX*1)
+	VMOVUPS      Z13, 64(DX)(CX*1)
+	VMOVUPS      Z14, 128(DX)(CX*1)
+	VMOVUPS      Z15, (DX)(CX*2)
+	VMOVUPS      Z16, 64(DX)(CX*2)
+	VMOVUPS      Z17, 128(DX)(CX*2)
+	VMOVUPS      Z18, (BX)
+	VMOVUPS      Z19, 64(BX)
+	VMOVUPS      Z20, 128(BX)
+	VZEROUPPER
+	RET
+
+fewer7x3:
+	CMPQ   AX, $0x00000006
+	JNE    fewer6x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+
+loop6x3:
+	VMOVUPS      (CX), Z18
+	VMOVUPS      64(CX), Z19
+	VMOVUPS      128(CX), Z20
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z21
+	VPDPBUSD     Z21, Z18, Z0
+	VPDPBUSD     Z21, Z19, Z1
+	VPDPBUSD     Z21, Z20, Z2
+	VBROADCASTSS (DI)(DX*1), Z21
+	VPDPBUSD     Z21, Z18, Z3
+	VPDPBUSD     Z21, Z19, Z4
+	VPDPBUSD     Z21, Z20, Z5
+	VBROADCASTSS (DI)(DX*2), Z21
+	VPDPBUSD     Z21, Z18, Z6
+	VPDPBUSD     Z21, Z19, Z7
+	VPDPBUSD     Z21, Z20, Z8
+	VBROADCASTSS (R8), Z21
+	VPDPBUSD     Z21, Z18, Z9
+	VPDPBUSD     Z21, Z19, Z10
+	VPDPBUSD     Z21, Z20, Z11
+	VBROADCASTSS (R8)(DX*1), Z21
+	VPDPBUSD     Z21, Z18, Z12
+	VPDPBUSD     Z21, Z19, Z13
+	VPDPBUSD     Z21, Z20, Z14
+	VBROADCASTSS (R8)(DX*2), Z21
+	VPDPBUSD     Z21, Z18, Z15
+	VPDPBUSD     Z21, Z19, Z16
+	VPDPBUSD     Z21, Z20, Z17
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop6x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VMOVUPS      Z9, (DX)
+	VMOVUPS      Z10, 64(DX)
+	VMOVUPS      Z11, 128(DX)
+	VMOVUPS      Z12, (DX)(CX*1)
+	VMOVUPS      Z13, 64(DX)(CX*1)
+	VMOVUPS      Z14, 128(DX)(CX*1)
+	VMOVUPS      Z15, (DX)(CX*2)
+	VMOVUPS      Z16, 64(DX)(CX*2)
+	VMOVUPS      Z17, 128(DX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer6x3:
+	CMPQ   AX, $0x00000005
+	JNE    fewer5x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+
+loop5x3:
+	VMOVUPS      (CX), Z15
+	VMOVUPS      64(CX), Z16
+	VMOVUPS      128(CX), Z17
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z18
+	VPDPBUSD     Z18, Z15, Z0
+	VPDPBUSD     Z18, Z16, Z1
+	VPDPBUSD     Z18, Z17, Z2
+	VBROADCASTSS (DI)(DX*1), Z18
+	VPDPBUSD     Z18, Z15, Z3
+	VPDPBUSD     Z18, Z16, Z4
+	VPDPBUSD     Z18, Z17, Z5
+	VBROADCASTSS (DI)(DX*2), Z18
+	VPDPBUSD     Z18, Z15, Z6
+	VPDPBUSD     Z18, Z16, Z7
+	VPDPBUSD     Z18, Z17, Z8
+	VBROADCASTSS (R8), Z18
+	VPDPBUSD     Z18, Z15, Z9
+	VPDPBUSD     Z18, Z16, Z10
+	VPDPBUSD     Z18, Z17, Z11
+	VBROADCASTSS (R8)(DX*1), Z18
+	VPDPBUSD     Z18, Z15, Z12
+	VPDPBUSD     Z18, Z16, Z13
+	VPDPBUSD     Z18, Z17, Z14
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop5x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VMOVUPS      Z9, (DX)
+	VMOVUPS      Z10, 64(DX)
+	VMOVUPS      Z11, 128(DX)
+	VMOVUPS      Z12, (DX)(CX*1)
+	VMOVUPS      Z13, 64(DX)(CX*1)
+	VMOVUPS      Z14, 128(DX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer5x3:
+	CMPQ   AX, $0x00000004
+	JNE    fewer4x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+
+loop4x3:
+	VMOVUPS      (CX), Z12
+	VMOVUPS      64(CX), Z13
+	VMOVUPS      128(CX), Z14
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z15
+	VPDPBUSD     Z15, Z12, Z0
+	VPDPBUSD     Z15, Z13, Z1
+	VPDPBUSD     Z15, Z14, Z2
+	VBROADCASTSS (DI)(DX*1), Z15
+	VPDPBUSD     Z15, Z12, Z3
+	VPDPBUSD     Z15, Z13, Z4
+	VPDPBUSD     Z15, Z14, Z5
+	VBROADCASTSS (DI)(DX*2), Z15
+	VPDPBUSD     Z15, Z12, Z6
+	VPDPBUSD     Z15, Z13, Z7
+	VPDPBUSD     Z15, Z14, Z8
+	VBROADCASTSS (R8), Z15
+	VPDPBUSD     Z15, Z12, Z9
+	VPDPBUSD     Z15, Z13, Z10
+	VPDPBUSD     Z15, Z14, Z11
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop4x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VMOVUPS      Z9, (DX)
+	VMOVUPS      Z10, 64(DX)
+	VMOVUPS      Z11, 128(DX)
+	VZEROUPPER
+	RET
+
+fewer4x3:
+	CMPQ   AX, $0x00000003
+	JNE    fewer3x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+
+loop3x3:
+	VMOVUPS      (CX), Z9
+	VMOVUPS      64(CX), Z10
+	VMOVUPS      128(CX), Z11
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z12
+	VPDPBUSD     Z12, Z9, Z0
+	VPDPBUSD     Z12, Z10, Z1
+	VPDPBUSD     Z12, Z11, Z2
+	VBROADCASTSS (DI)(DX*1), Z12
+	VPDPBUSD     Z12, Z9, Z3
+	VPDPBUSD     Z12, Z10, Z4
+	VPDPBUSD     Z12, Z11, Z5
+	VBROADCASTSS (DI)(DX*2), Z12
+	VPDPBUSD     Z12, Z9, Z6
+	VPDPBUSD     Z12, Z10, Z7
+	VPDPBUSD     Z12, Z11, Z8
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop3x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer3x3:
+	CMPQ   AX, $0x00000002
+	JNE    fewer2x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+loop2x3:
+	VMOVUPS      (CX), Z6
+	VMOVUPS      64(CX), Z7
+	VMOVUPS      128(CX), Z8
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z9
+	VPDPBUSD     Z9, Z6, Z0
+	VPDPBUSD     Z9, Z7, Z1
+	VPDPBUSD     Z9, Z8, Z2
+	VBROADCASTSS (DI)(DX*1), Z9
+	VPDPBUSD     Z9, Z6, Z3
+	VPDPBUSD     Z9, Z7, Z4
+	VPDPBUSD     Z9, Z8, Z5
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop2x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer2x3:
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), DX
+	MOVQ   bs+56(FP), BX
+	MOVQ   a+24(FP), SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+
+loop1x3:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	ADDQ         BX, CX
+	VBROADCASTSS (SI), Z6
+	VPDPBUSD     Z6, Z3, Z0
+	VPDPBUSD     Z6, Z4, Z1
+	VPDPBUSD     Z6, Z5, Z2
+	ADDQ         DX, SI
+	DECQ         AX
+	JNZ          loop1x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VZEROUPPER
+	RET
+
+narrower3:
+	CMPQ   CX, $0x00000002
+	JNE    narrower2
+	CMPQ   AX, $0x00000008
+	JNE    fewer8x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+
+loop8x2:
+	VMOVUPS      (CX), Z16
+	VMOVUPS      64(CX), Z17
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z18
+	VPDPBUSD     Z18, Z16, Z0
+	VPDPBUSD     Z18, Z17, Z1
+	VBROADCASTSS (DI)(DX*1), Z18
+	VPDPBUSD     Z18, Z16, Z2
+	VPDPBUSD     Z18, Z17, Z3
+	VBROADCASTSS (DI)(DX*2), Z18
+	VPDPBUSD     Z18, Z16, Z4
+	VPDPBUSD     Z18, Z17, Z5
+	VBROADCASTSS (R8), Z18
+	VPDPBUSD     Z18, Z16, Z6
+	VPDPBUSD     Z18, Z17, Z7
+	VBROADCASTSS (R8)(DX*1), Z18
+	VPDPBUSD     Z18, Z16, Z8
+	VPDPBUSD     Z18, Z17, Z9
+	VBROADCASTSS (R8)(DX*2), Z18
+	VPDPBUSD     Z18, Z16, Z10
+	VPDPBUSD     Z18, Z17, Z11
+	VBROADCASTSS (R9), Z18
+	VPDPBUSD     Z18, Z16, Z12
+	VPDPBUSD     Z18, Z17, Z13
+	VBROADCASTSS (R9)(DX*1), Z18
+	VPDPBUSD     Z18, Z16, Z14
+	VPDPBUSD     Z18, Z17, Z15
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop8x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VMOVUPS      Z6, (DX)
+	VMOVUPS      Z7, 64(DX)
+	VMOVUPS      Z8, (DX)(CX*1)
+	VMOVUPS      Z9, 64(DX)(CX*1)
+	VMOVUPS      Z10, (DX)(CX*2)
+	VMOVUPS      Z11, 64(DX)(CX*2)
+	VMOVUPS      Z12, (BX)
+	VMOVUPS      Z13, 64(BX)
+	VMOVUPS      Z14, (BX)(CX*1)
+	VMOVUPS      Z15, 64(BX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer8x2:
+	CMPQ   AX, $0x00000007
+	JNE    fewer7x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+
+loop7x2:
+	VMOVUPS      (CX), Z14
+	VMOVUPS      64(CX), Z15
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z16
+	VPDPBUSD     Z16, Z14, Z0
+	VPDPBUSD     Z16, Z15, Z1
+	VBROADCASTSS (DI)(DX*1), Z16
+	VPDPBUSD     Z16, Z14, Z2
+	VPDPBUSD     Z16, Z15, Z3
+	VBROADCASTSS (DI)(DX*2), Z16
+	VPDPBUSD     Z16, Z14, Z4
+	VPDPBUSD     Z16, Z15, Z5
+	VBROADCASTSS (R8), Z16
+	VPDPBUSD     Z16, Z14, Z6
+	VPDPBUSD     Z16, Z15, Z7
+	VBROADCASTSS (R8)(DX*1), Z16
+	VPDPBUSD     Z16, Z14, Z8
+	VPDPBUSD     Z16, Z15, Z9
+	VBROADCASTSS (R8)(DX*2), Z16
+	VPDPBUSD     Z16, Z14, Z10
+	VPDPBUSD     Z16, Z15, Z11
+	VBROADCASTSS (R9), Z16
+	VPDPBUSD     Z16, Z14, Z12
+	VPDPBUSD     Z16, Z15, Z13
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop7x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VMOVUPS      Z6, (DX)
+	VMOVUPS      Z7, 64(DX)
+	VMOVUPS      Z8, (DX)(CX*1)
+	VMOVUPS      Z9, 64(DX)(CX*1)
+	VMOVUPS      Z10, (DX)(CX*2)
+	VMOVUPS      Z11, 64(DX)(CX*2)
+	VMOVUPS      Z12, (BX)
+	VMOVUPS      Z13, 64(BX)
+	VZEROUPPER
+	RET
+
+fewer7x2:
+	CMPQ   AX, $0x00000006
+	JNE    fewer6x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+
+loop6x2:
+	VMOVUPS      (CX), Z12
+	VMOVUPS      64(CX), Z13
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z14
+	VPDPBUSD     Z14, Z12, Z0
+	VPDPBUSD     Z14, Z13, Z1
+	VBROADCASTSS (DI)(DX*1), Z14
+	VPDPBUSD     Z14, Z12, Z2
+	VPDPBUSD     Z14, Z13, Z3
+	VBROADCASTSS (DI)(DX*2), Z14
+	VPDPBUSD     Z14, Z12, Z4
+	VPDPBUSD     Z14, Z13, Z5
+	VBROADCASTSS (R8), Z14
+	VPDPBUSD     Z14, Z12, Z6
+	VPDPBUSD     Z14, Z13, Z7
+	VBROADCASTSS (R8)(DX*1), Z14
+	VPDPBUSD     Z14, Z12, Z8
+	VPDPBUSD     Z14, Z13, Z9
+	VBROADCASTSS (R8)(DX*2), Z14
+	VPDPBUSD     Z14, Z12, Z10
+	VPDPBUSD     Z14, Z13, Z11
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop6x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VMOVUPS      Z6, (DX)
+	VMOVUPS      Z7, 64(DX)
+	VMOVUPS      Z8, (DX)(CX*1)
+	VMOVUPS      Z9, 64(DX)(CX*1)
+	VMOVUPS      Z10, (DX)(CX*2)
+	VMOVUPS      Z11, 64(DX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer6x2:
+	CMPQ   AX, $0x00000005
+	JNE    fewer5x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+
+loop5x2:
+	VMOVUPS      (CX), Z10
+	VMOVUPS      64(CX), Z11
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z12
+	VPDPBUSD     Z12, Z10, Z0
+	VPDPBUSD     Z12, Z11, Z1
+	VBROADCASTSS (DI)(DX*1), Z12
+	VPDPBUSD     Z12, Z10, Z2
+	VPDPBUSD     Z12, Z11, Z3
+	VBROADCASTSS (DI)(DX*2), Z12
+	VPDPBUSD     Z12, Z10, Z4
+	VPDPBUSD     Z12, Z11, Z5
+	VBROADCASTSS (R8), Z12
+	VPDPBUSD     Z12, Z10, Z6
+	VPDPBUSD     Z12, Z11, Z7
+	VBROADCASTSS (R8)(DX*1), Z12
+	VPDPBUSD     Z12, Z10, Z8
+	VPDPBUSD     Z12, Z11, Z9
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop5x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VMOVUPS      Z6, (DX)
+	VMOVUPS      Z7, 64(DX)
+	VMOVUPS      Z8, (DX)(CX*1)
+	VMOVUPS      Z9, 64(DX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer5x2:
+	CMPQ   AX, $0x00000004
+	JNE    fewer4x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+
+loop4x2:
+	VMOVUPS      (CX), Z8
+	VMOVUPS      64(CX), Z9
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z10
+	VPDPBUSD     Z10, Z8, Z0
+	VPDPBUSD     Z10, Z9, Z1
+	VBROADCASTSS (DI)(DX*1), Z10
+	VPDPBUSD     Z10, Z8, Z2
+	VPDPBUSD     Z10, Z9, Z3
+	VBROADCASTSS (DI)(DX*2), Z10
+	VPDPBUSD     Z10, Z8, Z4
+	VPDPBUSD     Z10, Z9, Z5
+	VBROADCASTSS (R8), Z10
+	VPDPBUSD     Z10, Z8, Z6
+	VPDPBUSD     Z10, Z9, Z7
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop4x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VMOVUPS      Z6, (DX)
+	VMOVUPS      Z7, 64(DX)
+	VZEROUPPER
+	RET
+
+fewer4x2:
+	CMPQ   AX, $0x00000003
+	JNE    fewer3x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+loop3x2:
+	VMOVUPS      (CX), Z6
+	VMOVUPS      64(CX), Z7
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z8
+	VPDPBUSD     Z8, Z6, Z0
+	VPDPBUSD     Z8, Z7, Z1
+	VBROADCASTSS (DI)(DX*1), Z8
+	VPDPBUSD     Z8, Z6, Z2
+	VPDPBUSD     Z8, Z7, Z3
+	VBROADCASTSS (DI)(DX*2), Z8
+	VPDPBUSD     Z8, Z6, Z4
+	VPDPBUSD     Z8, Z7, Z5
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop3x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer3x2:
+	CMPQ   AX, $0x00000002
+	JNE    fewer2x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+loop2x2:
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z6
+	VPDPBUSD     Z6, Z4, Z0
+	VPDPBUSD     Z6, Z5, Z1
+	VBROADCASTSS (DI)(DX*1), Z6
+	VPDPBUSD     Z6, Z4, Z2
+	VPDPBUSD     Z6, Z5, Z3
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop2x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer2x2:
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), DX
+	MOVQ   bs+56(FP), BX
+	MOVQ   a+24(FP), SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+loop1x2:
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	ADDQ         BX, CX
+	VBROADCASTSS (SI), Z4
+	VPDPBUSD     Z4, Z2, Z0
+	VPDPBUSD     Z4, Z3, Z1
+	ADDQ         DX, SI
+	DECQ         AX
+	JNZ          loop1x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VZEROUPPER
+	RET
+
+narrower2:
+	CMPQ   AX, $0x00000008
+	JNE    fewer8x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+
+loop8x1:
+	VMOVUPS      (CX), Z8
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z9
+	VPDPBUSD     Z9, Z8, Z0
+	VBROADCASTSS (DI)(DX*1), Z9
+	VPDPBUSD     Z9, Z8, Z1
+	VBROADCASTSS (DI)(DX*2), Z9
+	VPDPBUSD     Z9, Z8, Z2
+	VBROADCASTSS (R8), Z9
+	VPDPBUSD     Z9, Z8, Z3
+	VBROADCASTSS (R8)(DX*1), Z9
+	VPDPBUSD     Z9, Z8, Z4
+	VBROADCASTSS (R8)(DX*2), Z9
+	VPDPBUSD     Z9, Z8, Z5
+	VBROADCASTSS (R9), Z9
+	VPDPBUSD     Z9, Z8, Z6
+	VBROADCASTSS (R9)(DX*1), Z9
+	VPDPBUSD     Z9, Z8, Z7
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop8x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (DX)
+	VMOVUPS      Z4, (DX)(CX*1)
+	VMOVUPS      Z5, (DX)(CX*2)
+	VMOVUPS      Z6, (BX)
+	VMOVUPS      Z7, (BX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer8x1:
+	CMPQ   AX, $0x00000007
+	JNE    fewer7x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+
+loop7x1:
+	VMOVUPS      (CX), Z7
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z8
+	VPDPBUSD     Z8, Z7, Z0
+	VBROADCASTSS (DI)(DX*1), Z8
+	VPDPBUSD     Z8, Z7, Z1
+	VBROADCASTSS (DI)(DX*2), Z8
+	VPDPBUSD     Z8, Z7, Z2
+	VBROADCASTSS (R8), Z8
+	VPDPBUSD     Z8, Z7, Z3
+	VBROADCASTSS (R8)(DX*1), Z8
+	VPDPBUSD     Z8, Z7, Z4
+	VBROADCASTSS (R8)(DX*2), Z8
+	VPDPBUSD     Z8, Z7, Z5
+	VBROADCASTSS (R9), Z8
+	VPDPBUSD     Z8, Z7, Z6
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop7x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (DX)
+	VMOVUPS      Z4, (DX)(CX*1)
+	VMOVUPS      Z5, (DX)(CX*2)
+	VMOVUPS      Z6, (BX)
+	VZEROUPPER
+	RET
+
+fewer7x1:
+	CMPQ   AX, $0x00000006
+	JNE    fewer6x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+loop6x1:
+	VMOVUPS      (CX), Z6
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z7
+	VPDPBUSD     Z7, Z6, Z0
+	VBROADCASTSS (DI)(DX*1), Z7
+	VPDPBUSD     Z7, Z6, Z1
+	VBROADCASTSS (DI)(DX*2), Z7
+	VPDPBUSD     Z7, Z6, Z2
+	VBROADCASTSS (R8), Z7
+	VPDPBUSD     Z7, Z6, Z3
+	VBROADCASTSS (R8)(DX*1), Z7
+	VPDPBUSD     Z7, Z6, Z4
+	VBROADCASTSS (R8)(DX*2), Z7
+	VPDPBUSD     Z7, Z6, Z5
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop6x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (DX)
+	VMOVUPS      Z4, (DX)(CX*1)
+	VMOVUPS      Z5, (DX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer6x1:
+	CMPQ   AX, $0x00000005
+	JNE    fewer5x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+
+loop5x1:
+	VMOVUPS      (CX), Z5
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z6
+	VPDPBUSD     Z6, Z5, Z0
+	VBROADCASTSS (DI)(DX*1), Z6
+	VPDPBUSD     Z6, Z5, Z1
+	VBROADCASTSS (DI)(DX*2), Z6
+	VPDPBUSD     Z6, Z5, Z2
+	VBROADCASTSS (R8), Z6
+	VPDPBUSD     Z6, Z5, Z3
+	VBROADCASTSS (R8)(DX*1), Z6
+	VPDPBUSD     Z6, Z5, Z4
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop5x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (DX)
+	VMOVUPS      Z4, (DX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer5x1:
+	CMPQ   AX, $0x00000004
+	JNE    fewer4x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+loop4x1:
+	VMOVUPS      (CX), Z4
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z5
+	VPDPBUSD     Z5, Z4, Z0
+	VBROADCASTSS (DI)(DX*1), Z5
+	VPDPBUSD     Z5, Z4, Z1
+	VBROADCASTSS (DI)(DX*2), Z5
+	VPDPBUSD     Z5, Z4, Z2
+	VBROADCASTSS (R8), Z5
+	VPDPBUSD     Z5, Z4, Z3
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop4x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (DX)
+	VZEROUPPER
+	RET
+
+fewer4x1:
+	CMPQ   AX, $0x00000003
+	JNE    fewer3x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+
+loop3x1:
+	VMOVUPS      (CX), Z3
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z4
+	VPDPBUSD     Z4, Z3, Z0
+	VBROADCASTSS (DI)(DX*1), Z4
+	VPDPBUSD     Z4, Z3, Z1
+	VBROADCASTSS (DI)(DX*2), Z4
+	VPDPBUSD     Z4, Z3, Z2
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop3x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer3x1:
+	CMPQ   AX, $0x00000002
+	JNE    fewer2x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+loop2x1:
+	VMOVUPS      (CX), Z2
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z3
+	VPDPBUSD     Z3, Z2, Z0
+	VBROADCASTSS (DI)(DX*1), Z3
+	VPDPBUSD     Z3, Z2, Z1
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop2x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer2x1:
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), DX
+	MOVQ   bs+56(FP), BX
+	MOVQ   a+24(FP), SI
+	VPXORD Z0, Z0, Z0
+
+loop1x1:
+	VMOVUPS      (CX), Z1
+	ADDQ         BX, CX
+	VBROADCASTSS (SI), Z2
+	VPDPBUSD     Z2, Z1, Z0
+	ADDQ         DX, SI
+	DECQ         AX
+	JNZ          loop1x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VZEROUPPER
+	RET
+
+// func quadsSwappedAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *byte, bs int, c *int32, ldc int)
+// Requires: AVX, AVX512F
+TEXT ·quadsSwappedAVX512(SB), NOSPLIT, $0-80
+	MOVQ   rows+0(FP), AX
+	MOVQ   vecs+8(FP), CX
+	CMPQ   CX, $0x00000003
+	JNE    narrower3
+	CMPQ   AX, $0x00000008
+	JNE    fewer8x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+
+loop8x3:
+	VMOVUPS      (CX), Z24
+	VMOVUPS      64(CX), Z25
+	VMOVUPS      128(CX), Z26
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z27
+	VPDPBUSD     Z24, Z27, Z0
+	VPDPBUSD     Z25, Z27, Z1
+	VPDPBUSD     Z26, Z27, Z2
+	VBROADCASTSS (DI)(DX*1), Z27
+	VPDPBUSD     Z24, Z27, Z3
+	VPDPBUSD     Z25, Z27, Z4
+	VPDPBUSD     Z26, Z27, Z5
+	VBROADCASTSS (DI)(DX*2), Z27
+	VPDPBUSD     Z24, Z27, Z6
+	VPDPBUSD     Z25, Z27, Z7
+	VPDPBUSD     Z26, Z27, Z8
+	VBROADCASTSS (R8), Z27
+	VPDPBUSD     Z24, Z27, Z9
+	VPDPBUSD     Z25, Z27, Z10
+	VPDPBUSD     Z26, Z27, Z11
+	VBROADCASTSS (R8)(DX*1), Z27
+	VPDPBUSD     Z24, Z27, Z12
+	VPDPBUSD     Z25, Z27, Z13
+	VPDPBUSD     Z26, Z27, Z14
+	VBROADCASTSS (R8)(DX*2), Z27
+	VPDPBUSD     Z24, Z27, Z15
+	VPDPBUSD     Z25, Z27, Z16
+	VPDPBUSD     Z26, Z27, Z17
+	VBROADCASTSS (R9), Z27
+	VPDPBUSD     Z24, Z27, Z18
+	VPDPBUSD     Z25, Z27, Z19
+	VPDPBUSD     Z26, Z27, Z20
+	VBROADCASTSS (R9)(DX*1), Z27
+	VPDPBUSD     Z24, Z27, Z21
+	VPDPBUSD     Z25, Z27, Z22
+	VPDPBUSD     Z26, Z27, Z23
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop8x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VMOVUPS      Z9, (DX)
+	VMOVUPS      Z10, 64(DX)
+	VMOVUPS      Z11, 128(DX)
+	VMOVUPS      Z12, (DX)(CX*1)
+	VMOVUPS      Z13, 64(DX)(CX*1)
+	VMOVUPS      Z14, 128(DX)(CX*1)
+	VMOVUPS      Z15, (DX)(CX*2)
+	VMOVUPS      Z16, 64(DX)(CX*2)
+	VMOVUPS      Z17, 128(DX)(CX*2)
+	VMOVUPS      Z18, (BX)
+	VMOVUPS      Z19, 64(BX)
+	VMOVUPS      Z20, 128(BX)
+	VMOVUPS      Z21, (BX)(CX*1)
+	VMOVUPS      Z22, 64(BX)(CX*1)
+	VMOVUPS      Z23, 128(BX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer8x3:
+	CMPQ   AX, $0x00000007
+	JNE    fewer7x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+
+loop7x3:
+	VMOVUPS      (CX), Z21
+	VMOVUPS      64(CX), Z22
+	VMOVUPS      128(CX), Z23
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z24
+	VPDPBUSD     Z21, Z24, Z0
+	VPDPBUSD     Z22, Z24, Z1
+	VPDPBUSD     Z23, Z24, Z2
+	VBROADCASTSS (DI)(DX*1), Z24
+	VPDPBUSD     Z21, Z24, Z3
+	VPDPBUSD     Z22, Z24, Z4
+	VPDPBUSD     Z23, Z24, Z5
+	VBROADCASTSS (DI)(DX*2), Z24
+	VPDPBUSD     Z21, Z24, Z6
+	VPDPBUSD     Z22, Z24, Z7
+	VPDPBUSD     Z23, Z24, Z8
+	VBROADCASTSS (R8), Z24
+	VPDPBUSD     Z21, Z24, Z9
+	VPDPBUSD     Z22, Z24, Z10
+	VPDPBUSD     Z23, Z24, Z11
+	VBROADCASTSS (R8)(DX*1), Z24
+	VPDPBUSD     Z21, Z24, Z12
+	VPDPBUSD     Z22, Z24, Z13
+	VPDPBUSD     Z23, Z24, Z14
+	VBROADCASTSS (R8)(DX*2), Z24
+	VPDPBUSD     Z21, Z24, Z15
+	VPDPBUSD     Z22, Z24, Z16
+	VPDPBUSD     Z23, Z24, Z17
+	VBROADCASTSS (R9), Z24
+	VPDPBUSD     Z21, Z24, Z18
+	VPDPBUSD     Z22, Z24, Z19
+	VPDPBUSD     Z23, Z24, Z20
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop7x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VMOVUPS      Z9, (DX)
+	VMOVUPS      Z10, 64(DX)
+	VMOVUPS      Z11, 128(DX)
+	VMOVUPS      Z12, (DX)(CX*1)
+	VMOVUPS      Z13, 64(DX)(CX*1)
+	VMOVUPS      Z14, 128(DX)(CX*1)
+	VMOVUPS      Z15, (DX)(CX*2)
+	VMOVUPS      Z16, 64(DX)(CX*2)
+	VMOVUPS      Z17, 128(DX)(CX*2)
+	VMOVUPS      Z18, (BX)
+	VMOVUPS      Z19, 64(BX)
+	VMOVUPS      Z20, 128(BX)
+	VZEROUPPER
+	RET
+
+fewer7x3:
+	CMPQ   AX, $0x00000006
+	JNE    fewer6x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+
+loop6x3:
+	VMOVUPS      (CX), Z18
+	VMOVUPS      64(CX), Z19
+	VMOVUPS      128(CX), Z20
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z21
+	VPDPBUSD     Z18, Z21, Z0
+	VPDPBUSD     Z19, Z21, Z1
+	VPDPBUSD     Z20, Z21, Z2
+	VBROADCASTSS (DI)(DX*1), Z21
+	VPDPBUSD     Z18, Z21, Z3
+	VPDPBUSD     Z19, Z21, Z4
+	VPDPBUSD     Z20, Z21, Z5
+	VBROADCASTSS (DI)(DX*2), Z21
+	VPDPBUSD     Z18, Z21, Z6
+	VPDPBUSD     Z19, Z21, Z7
+	VPDPBUSD     Z20, Z21, Z8
+	VBROADCASTSS (R8), Z21
+	VPDPBUSD     Z18, Z21, Z9
+	VPDPBUSD     Z19, Z21, Z10
+	VPDPBUSD     Z20, Z21, Z11
+	VBROADCASTSS (R8)(DX*1), Z21
+	VPDPBUSD     Z18, Z21, Z12
+	VPDPBUSD     Z19, Z21, Z13
+	VPDPBUSD     Z20, Z21, Z14
+	VBROADCASTSS (R8)(DX*2), Z21
+	VPDPBUSD     Z18, Z21, Z15
+	VPDPBUSD     Z19, Z21, Z16
+	VPDPBUSD     Z20, Z21, Z17
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop6x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VMOVUPS      Z9, (DX)
+	VMOVUPS      Z10, 64(DX)
+	VMOVUPS      Z11, 128(DX)
+	VMOVUPS      Z12, (DX)(CX*1)
+	VMOVUPS      Z13, 64(DX)(CX*1)
+	VMOVUPS      Z14, 128(DX)(CX*1)
+	VMOVUPS      Z15, (DX)(CX*2)
+	VMOVUPS      Z16, 64(DX)(CX*2)
+	VMOVUPS      Z17, 128(DX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer6x3:
+	CMPQ   AX, $0x00000005
+	JNE    fewer5x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+
+loop5x3:
+	VMOVUPS      (CX), Z15
+	VMOVUPS      64(CX), Z16
+	VMOVUPS      128(CX), Z17
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z18
+	VPDPBUSD     Z15, Z18, Z0
+	VPDPBUSD     Z16, Z18, Z1
+	VPDPBUSD     Z17, Z18, Z2
+	VBROADCASTSS (DI)(DX*1), Z18
+	VPDPBUSD     Z15, Z18, Z3
+	VPDPBUSD     Z16, Z18, Z4
+	VPDPBUSD     Z17, Z18, Z5
+	VBROADCASTSS (DI)(DX*2), Z18
+	VPDPBUSD     Z15, Z18, Z6
+	VPDPBUSD     Z16, Z18, Z7
+	VPDPBUSD     Z17, Z18, Z8
+	VBROADCASTSS (R8), Z18
+	VPDPBUSD     Z15, Z18, Z9
+	VPDPBUSD     Z16, Z18, Z10
+	VPDPBUSD     Z17, Z18, Z11
+	VBROADCASTSS (R8)(DX*1), Z18
+	VPDPBUSD     Z15, Z18, Z12
+	VPDPBUSD     Z16, Z18, Z13
+	VPDPBUSD     Z17, Z18, Z14
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop5x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VMOVUPS      Z9, (DX)
+	VMOVUPS      Z10, 64(DX)
+	VMOVUPS      Z11, 128(DX)
+	VMOVUPS      Z12, (DX)(CX*1)
+	VMOVUPS      Z13, 64(DX)(CX*1)
+	VMOVUPS      Z14, 128(DX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer5x3:
+	CMPQ   AX, $0x00000004
+	JNE    fewer4x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+
+loop4x3:
+	VMOVUPS      (CX), Z12
+	VMOVUPS      64(CX), Z13
+	VMOVUPS      128(CX), Z14
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z15
+	VPDPBUSD     Z12, Z15, Z0
+	VPDPBUSD     Z13, Z15, Z1
+	VPDPBUSD     Z14, Z15, Z2
+	VBROADCASTSS (DI)(DX*1), Z15
+	VPDPBUSD     Z12, Z15, Z3
+	VPDPBUSD     Z13, Z15, Z4
+	VPDPBUSD     Z14, Z15, Z5
+	VBROADCASTSS (DI)(DX*2), Z15
+	VPDPBUSD     Z12, Z15, Z6
+	VPDPBUSD     Z13, Z15, Z7
+	VPDPBUSD     Z14, Z15, Z8
+	VBROADCASTSS (R8), Z15
+	VPDPBUSD     Z12, Z15, Z9
+	VPDPBUSD     Z13, Z15, Z10
+	VPDPBUSD     Z14, Z15, Z11
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop4x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VMOVUPS      Z9, (DX)
+	VMOVUPS      Z10, 64(DX)
+	VMOVUPS      Z11, 128(DX)
+	VZEROUPPER
+	RET
+
+fewer4x3:
+	CMPQ   AX, $0x00000003
+	JNE    fewer3x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+
+loop3x3:
+	VMOVUPS      (CX), Z9
+	VMOVUPS      64(CX), Z10
+	VMOVUPS      128(CX), Z11
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z12
+	VPDPBUSD     Z9, Z12, Z0
+	VPDPBUSD     Z10, Z12, Z1
+	VPDPBUSD     Z11, Z12, Z2
+	VBROADCASTSS (DI)(DX*1), Z12
+	VPDPBUSD     Z9, Z12, Z3
+	VPDPBUSD     Z10, Z12, Z4
+	VPDPBUSD     Z11, Z12, Z5
+	VBROADCASTSS (DI)(DX*2), Z12
+	VPDPBUSD     Z9, Z12, Z6
+	VPDPBUSD     Z10, Z12, Z7
+	VPDPBUSD     Z11, Z12, Z8
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop3x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VMOVUPS      Z6, (AX)(CX*2)
+	VMOVUPS      Z7, 64(AX)(CX*2)
+	VMOVUPS      Z8, 128(AX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer3x3:
+	CMPQ   AX, $0x00000002
+	JNE    fewer2x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+loop2x3:
+	VMOVUPS      (CX), Z6
+	VMOVUPS      64(CX), Z7
+	VMOVUPS      128(CX), Z8
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z9
+	VPDPBUSD     Z6, Z9, Z0
+	VPDPBUSD     Z7, Z9, Z1
+	VPDPBUSD     Z8, Z9, Z2
+	VBROADCASTSS (DI)(DX*1), Z9
+	VPDPBUSD     Z6, Z9, Z3
+	VPDPBUSD     Z7, Z9, Z4
+	VPDPBUSD     Z8, Z9, Z5
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop2x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VMOVUPS      Z3, (AX)(CX*1)
+	VMOVUPS      Z4, 64(AX)(CX*1)
+	VMOVUPS      Z5, 128(AX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer2x3:
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), DX
+	MOVQ   bs+56(FP), BX
+	MOVQ   a+24(FP), SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+
+loop1x3:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	ADDQ         BX, CX
+	VBROADCASTSS (SI), Z6
+	VPDPBUSD     Z3, Z6, Z0
+	VPDPBUSD     Z4, Z6, Z1
+	VPDPBUSD     Z5, Z6, Z2
+	ADDQ         DX, SI
+	DECQ         AX
+	JNZ          loop1x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, 128(AX)
+	VZEROUPPER
+	RET
+
+narrower3:
+	CMPQ   CX, $0x00000002
+	JNE    narrower2
+	CMPQ   AX, $0x00000008
+	JNE    fewer8x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+
+loop8x2:
+	VMOVUPS      (CX), Z16
+	VMOVUPS      64(CX), Z17
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z18
+	VPDPBUSD     Z16, Z18, Z0
+	VPDPBUSD     Z17, Z18, Z1
+	VBROADCASTSS (DI)(DX*1), Z18
+	VPDPBUSD     Z16, Z18, Z2
+	VPDPBUSD     Z17, Z18, Z3
+	VBROADCASTSS (DI)(DX*2), Z18
+	VPDPBUSD     Z16, Z18, Z4
+	VPDPBUSD     Z17, Z18, Z5
+	VBROADCASTSS (R8), Z18
+	VPDPBUSD     Z16, Z18, Z6
+	VPDPBUSD     Z17, Z18, Z7
+	VBROADCASTSS (R8)(DX*1), Z18
+	VPDPBUSD     Z16, Z18, Z8
+	VPDPBUSD     Z17, Z18, Z9
+	VBROADCASTSS (R8)(DX*2), Z18
+	VPDPBUSD     Z16, Z18, Z10
+	VPDPBUSD     Z17, Z18, Z11
+	VBROADCASTSS (R9), Z18
+	VPDPBUSD     Z16, Z18, Z12
+	VPDPBUSD     Z17, Z18, Z13
+	VBROADCASTSS (R9)(DX*1), Z18
+	VPDPBUSD     Z16, Z18, Z14
+	VPDPBUSD     Z17, Z18, Z15
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop8x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VMOVUPS      Z6, (DX)
+	VMOVUPS      Z7, 64(DX)
+	VMOVUPS      Z8, (DX)(CX*1)
+	VMOVUPS      Z9, 64(DX)(CX*1)
+	VMOVUPS      Z10, (DX)(CX*2)
+	VMOVUPS      Z11, 64(DX)(CX*2)
+	VMOVUPS      Z12, (BX)
+	VMOVUPS      Z13, 64(BX)
+	VMOVUPS      Z14, (BX)(CX*1)
+	VMOVUPS      Z15, 64(BX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer8x2:
+	CMPQ   AX, $0x00000007
+	JNE    fewer7x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+
+loop7x2:
+	VMOVUPS      (CX), Z14
+	VMOVUPS      64(CX), Z15
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z16
+	VPDPBUSD     Z14, Z16, Z0
+	VPDPBUSD     Z15, Z16, Z1
+	VBROADCASTSS (DI)(DX*1), Z16
+	VPDPBUSD     Z14, Z16, Z2
+	VPDPBUSD     Z15, Z16, Z3
+	VBROADCASTSS (DI)(DX*2), Z16
+	VPDPBUSD     Z14, Z16, Z4
+	VPDPBUSD     Z15, Z16, Z5
+	VBROADCASTSS (R8), Z16
+	VPDPBUSD     Z14, Z16, Z6
+	VPDPBUSD     Z15, Z16, Z7
+	VBROADCASTSS (R8)(DX*1), Z16
+	VPDPBUSD     Z14, Z16, Z8
+	VPDPBUSD     Z15, Z16, Z9
+	VBROADCASTSS (R8)(DX*2), Z16
+	VPDPBUSD     Z14, Z16, Z10
+	VPDPBUSD     Z15, Z16, Z11
+	VBROADCASTSS (R9), Z16
+	VPDPBUSD     Z14, Z16, Z12
+	VPDPBUSD     Z15, Z16, Z13
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop7x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VMOVUPS      Z6, (DX)
+	VMOVUPS      Z7, 64(DX)
+	VMOVUPS      Z8, (DX)(CX*1)
+	VMOVUPS      Z9, 64(DX)(CX*1)
+	VMOVUPS      Z10, (DX)(CX*2)
+	VMOVUPS      Z11, 64(DX)(CX*2)
+	VMOVUPS      Z12, (BX)
+	VMOVUPS      Z13, 64(BX)
+	VZEROUPPER
+	RET
+
+fewer7x2:
+	CMPQ   AX, $0x00000006
+	JNE    fewer6x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+
+loop6x2:
+	VMOVUPS      (CX), Z12
+	VMOVUPS      64(CX), Z13
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z14
+	VPDPBUSD     Z12, Z14, Z0
+	VPDPBUSD     Z13, Z14, Z1
+	VBROADCASTSS (DI)(DX*1), Z14
+	VPDPBUSD     Z12, Z14, Z2
+	VPDPBUSD     Z13, Z14, Z3
+	VBROADCASTSS (DI)(DX*2), Z14
+	VPDPBUSD     Z12, Z14, Z4
+	VPDPBUSD     Z13, Z14, Z5
+	VBROADCASTSS (R8), Z14
+	VPDPBUSD     Z12, Z14, Z6
+	VPDPBUSD     Z13, Z14, Z7
+	VBROADCASTSS (R8)(DX*1), Z14
+	VPDPBUSD     Z12, Z14, Z8
+	VPDPBUSD     Z13, Z14, Z9
+	VBROADCASTSS (R8)(DX*2), Z14
+	VPDPBUSD     Z12, Z14, Z10
+	VPDPBUSD     Z13, Z14, Z11
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop6x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VMOVUPS      Z6, (DX)
+	VMOVUPS      Z7, 64(DX)
+	VMOVUPS      Z8, (DX)(CX*1)
+	VMOVUPS      Z9, 64(DX)(CX*1)
+	VMOVUPS      Z10, (DX)(CX*2)
+	VMOVUPS      Z11, 64(DX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer6x2:
+	CMPQ   AX, $0x00000005
+	JNE    fewer5x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+
+loop5x2:
+	VMOVUPS      (CX), Z10
+	VMOVUPS      64(CX), Z11
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z12
+	VPDPBUSD     Z10, Z12, Z0
+	VPDPBUSD     Z11, Z12, Z1
+	VBROADCASTSS (DI)(DX*1), Z12
+	VPDPBUSD     Z10, Z12, Z2
+	VPDPBUSD     Z11, Z12, Z3
+	VBROADCASTSS (DI)(DX*2), Z12
+	VPDPBUSD     Z10, Z12, Z4
+	VPDPBUSD     Z11, Z12, Z5
+	VBROADCASTSS (R8), Z12
+	VPDPBUSD     Z10, Z12, Z6
+	VPDPBUSD     Z11, Z12, Z7
+	VBROADCASTSS (R8)(DX*1), Z12
+	VPDPBUSD     Z10, Z12, Z8
+	VPDPBUSD     Z11, Z12, Z9
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop5x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VMOVUPS      Z6, (DX)
+	VMOVUPS      Z7, 64(DX)
+	VMOVUPS      Z8, (DX)(CX*1)
+	VMOVUPS      Z9, 64(DX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer5x2:
+	CMPQ   AX, $0x00000004
+	JNE    fewer4x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+
+loop4x2:
+	VMOVUPS      (CX), Z8
+	VMOVUPS      64(CX), Z9
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z10
+	VPDPBUSD     Z8, Z10, Z0
+	VPDPBUSD     Z9, Z10, Z1
+	VBROADCASTSS (DI)(DX*1), Z10
+	VPDPBUSD     Z8, Z10, Z2
+	VPDPBUSD     Z9, Z10, Z3
+	VBROADCASTSS (DI)(DX*2), Z10
+	VPDPBUSD     Z8, Z10, Z4
+	VPDPBUSD     Z9, Z10, Z5
+	VBROADCASTSS (R8), Z10
+	VPDPBUSD     Z8, Z10, Z6
+	VPDPBUSD     Z9, Z10, Z7
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop4x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VMOVUPS      Z6, (DX)
+	VMOVUPS      Z7, 64(DX)
+	VZEROUPPER
+	RET
+
+fewer4x2:
+	CMPQ   AX, $0x00000003
+	JNE    fewer3x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+loop3x2:
+	VMOVUPS      (CX), Z6
+	VMOVUPS      64(CX), Z7
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z8
+	VPDPBUSD     Z6, Z8, Z0
+	VPDPBUSD     Z7, Z8, Z1
+	VBROADCASTSS (DI)(DX*1), Z8
+	VPDPBUSD     Z6, Z8, Z2
+	VPDPBUSD     Z7, Z8, Z3
+	VBROADCASTSS (DI)(DX*2), Z8
+	VPDPBUSD     Z6, Z8, Z4
+	VPDPBUSD     Z7, Z8, Z5
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop3x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VMOVUPS      Z4, (AX)(CX*2)
+	VMOVUPS      Z5, 64(AX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer3x2:
+	CMPQ   AX, $0x00000002
+	JNE    fewer2x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+loop2x2:
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z6
+	VPDPBUSD     Z4, Z6, Z0
+	VPDPBUSD     Z5, Z6, Z1
+	VBROADCASTSS (DI)(DX*1), Z6
+	VPDPBUSD     Z4, Z6, Z2
+	VPDPBUSD     Z5, Z6, Z3
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop2x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VMOVUPS      Z2, (AX)(CX*1)
+	VMOVUPS      Z3, 64(AX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer2x2:
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), DX
+	MOVQ   bs+56(FP), BX
+	MOVQ   a+24(FP), SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+loop1x2:
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	ADDQ         BX, CX
+	VBROADCASTSS (SI), Z4
+	VPDPBUSD     Z2, Z4, Z0
+	VPDPBUSD     Z3, Z4, Z1
+	ADDQ         DX, SI
+	DECQ         AX
+	JNZ          loop1x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, 64(AX)
+	VZEROUPPER
+	RET
+
+narrower2:
+	CMPQ   AX, $0x00000008
+	JNE    fewer8x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+
+loop8x1:
+	VMOVUPS      (CX), Z8
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z9
+	VPDPBUSD     Z8, Z9, Z0
+	VBROADCASTSS (DI)(DX*1), Z9
+	VPDPBUSD     Z8, Z9, Z1
+	VBROADCASTSS (DI)(DX*2), Z9
+	VPDPBUSD     Z8, Z9, Z2
+	VBROADCASTSS (R8), Z9
+	VPDPBUSD     Z8, Z9, Z3
+	VBROADCASTSS (R8)(DX*1), Z9
+	VPDPBUSD     Z8, Z9, Z4
+	VBROADCASTSS (R8)(DX*2), Z9
+	VPDPBUSD     Z8, Z9, Z5
+	VBROADCASTSS (R9), Z9
+	VPDPBUSD     Z8, Z9, Z6
+	VBROADCASTSS (R9)(DX*1), Z9
+	VPDPBUSD     Z8, Z9, Z7
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop8x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (DX)
+	VMOVUPS      Z4, (DX)(CX*1)
+	VMOVUPS      Z5, (DX)(CX*2)
+	VMOVUPS      Z6, (BX)
+	VMOVUPS      Z7, (BX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer8x1:
+	CMPQ   AX, $0x00000007
+	JNE    fewer7x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+
+loop7x1:
+	VMOVUPS      (CX), Z7
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z8
+	VPDPBUSD     Z7, Z8, Z0
+	VBROADCASTSS (DI)(DX*1), Z8
+	VPDPBUSD     Z7, Z8, Z1
+	VBROADCASTSS (DI)(DX*2), Z8
+	VPDPBUSD     Z7, Z8, Z2
+	VBROADCASTSS (R8), Z8
+	VPDPBUSD     Z7, Z8, Z3
+	VBROADCASTSS (R8)(DX*1), Z8
+	VPDPBUSD     Z7, Z8, Z4
+	VBROADCASTSS (R8)(DX*2), Z8
+	VPDPBUSD     Z7, Z8, Z5
+	VBROADCASTSS (R9), Z8
+	VPDPBUSD     Z7, Z8, Z6
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop7x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (DX)
+	VMOVUPS      Z4, (DX)(CX*1)
+	VMOVUPS      Z5, (DX)(CX*2)
+	VMOVUPS      Z6, (BX)
+	VZEROUPPER
+	RET
+
+fewer7x1:
+	CMPQ   AX, $0x00000006
+	JNE    fewer6x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+loop6x1:
+	VMOVUPS      (CX), Z6
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z7
+	VPDPBUSD     Z6, Z7, Z0
+	VBROADCASTSS (DI)(DX*1), Z7
+	VPDPBUSD     Z6, Z7, Z1
+	VBROADCASTSS (DI)(DX*2), Z7
+	VPDPBUSD     Z6, Z7, Z2
+	VBROADCASTSS (R8), Z7
+	VPDPBUSD     Z6, Z7, Z3
+	VBROADCASTSS (R8)(DX*1), Z7
+	VPDPBUSD     Z6, Z7, Z4
+	VBROADCASTSS (R8)(DX*2), Z7
+	VPDPBUSD     Z6, Z7, Z5
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop6x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (DX)
+	VMOVUPS      Z4, (DX)(CX*1)
+	VMOVUPS      Z5, (DX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer6x1:
+	CMPQ   AX, $0x00000005
+	JNE    fewer5x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+
+loop5x1:
+	VMOVUPS      (CX), Z5
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z6
+	VPDPBUSD     Z5, Z6, Z0
+	VBROADCASTSS (DI)(DX*1), Z6
+	VPDPBUSD     Z5, Z6, Z1
+	VBROADCASTSS (DI)(DX*2), Z6
+	VPDPBUSD     Z5, Z6, Z2
+	VBROADCASTSS (R8), Z6
+	VPDPBUSD     Z5, Z6, Z3
+	VBROADCASTSS (R8)(DX*1), Z6
+	VPDPBUSD     Z5, Z6, Z4
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop5x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (DX)
+	VMOVUPS      Z4, (DX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer5x1:
+	CMPQ   AX, $0x00000004
+	JNE    fewer4x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+loop4x1:
+	VMOVUPS      (CX), Z4
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z5
+	VPDPBUSD     Z4, Z5, Z0
+	VBROADCASTSS (DI)(DX*1), Z5
+	VPDPBUSD     Z4, Z5, Z1
+	VBROADCASTSS (DI)(DX*2), Z5
+	VPDPBUSD     Z4, Z5, Z2
+	VBROADCASTSS (R8), Z5
+	VPDPBUSD     Z4, Z5, Z3
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop4x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (DX)
+	VZEROUPPER
+	RET
+
+fewer4x1:
+	CMPQ   AX, $0x00000003
+	JNE    fewer3x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+
+loop3x1:
+	VMOVUPS      (CX), Z3
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z4
+	VPDPBUSD     Z3, Z4, Z0
+	VBROADCASTSS (DI)(DX*1), Z4
+	VPDPBUSD     Z3, Z4, Z1
+	VBROADCASTSS (DI)(DX*2), Z4
+	VPDPBUSD     Z3, Z4, Z2
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop3x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer3x1:
+	CMPQ   AX, $0x00000002
+	JNE    fewer2x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+loop2x1:
+	VMOVUPS      (CX), Z2
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z3
+	VPDPBUSD     Z2, Z3, Z0
+	VBROADCASTSS (DI)(DX*1), Z3
+	VPDPBUSD     Z2, Z3, Z1
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop2x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer2x1:
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), DX
+	MOVQ   bs+56(FP), BX
+	MOVQ   a+24(FP), SI
+	VPXORD Z0, Z0, Z0
+
+loop1x1:
+	VMOVUPS      (CX), Z1
+	ADDQ         BX, CX
+	VBROADCASTSS (SI), Z2
+	VPDPBUSD     Z1, Z2, Z0
+	ADDQ         DX, SI
+	DECQ         AX
+	JNZ          loop1x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	SHLQ         $0x02, CX
+	VMOVUPS      Z0, (AX)
+	VZEROUPPER
+	RET
+
+// func quadCodesAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *byte, bs int, c *byte, ldc int, e *byte)
+// Requires: AVX, AVX512F
+TEXT ·quadCodesAVX512(SB), NOSPLIT, $0-88
+	MOVQ   rows+0(FP), AX
+	MOVQ   vecs+8(FP), CX
+	CMPQ   CX, $0x00000003
+	JNE    narrower3
+	CMPQ   AX, $0x00000008
+	JNE    fewer8x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+
+loop8x3:
+	VMOVUPS      (CX), Z24
+	VMOVUPS      64(CX), Z25
+	VMOVUPS      128(CX), Z26
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z27
+	VPDPBUSD     Z27, Z24, Z0
+	VPDPBUSD     Z27, Z25, Z1
+	VPDPBUSD     Z27, Z26, Z2
+	VBROADCASTSS (DI)(DX*1), Z27
+	VPDPBUSD     Z27, Z24, Z3
+	VPDPBUSD     Z27, Z25, Z4
+	VPDPBUSD     Z27, Z26, Z5
+	VBROADCASTSS (DI)(DX*2), Z27
+	VPDPBUSD     Z27, Z24, Z6
+	VPDPBUSD     Z27, Z25, Z7
+	VPDPBUSD     Z27, Z26, Z8
+	VBROADCASTSS (R8), Z27
+	VPDPBUSD     Z27, Z24, Z9
+	VPDPBUSD     Z27, Z25, Z10
+	VPDPBUSD     Z27, Z26, Z11
+	VBROADCASTSS (R8)(DX*1), Z27
+	VPDPBUSD     Z27, Z24, Z12
+	VPDPBUSD     Z27, Z25, Z13
+	VPDPBUSD     Z27, Z26, Z14
+	VBROADCASTSS (R8)(DX*2), Z27
+	VPDPBUSD     Z27, Z24, Z15
+	VPDPBUSD     Z27, Z25, Z16
+	VPDPBUSD     Z27, Z26, Z17
+	VBROADCASTSS (R9), Z27
+	VPDPBUSD     Z27, Z24, Z18
+	VPDPBUSD     Z27, Z25, Z19
+	VPDPBUSD     Z27, Z26, Z20
+	VBROADCASTSS (R9)(DX*1), Z27
+	VPDPBUSD     Z27, Z24, Z21
+	VPDPBUSD     Z27, Z25, Z22
+	VPDPBUSD     Z27, Z26, Z23
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop8x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	MOVQ         e+80(FP), SI
+	MOVQ         (SI), DI
+	MOVQ         8(SI), R8
+	VBROADCASTSS 16(SI), Z24
+	VBROADCASTSS 20(SI), Z25
+	VBROADCASTSS 24(SI), Z26
+	VBROADCASTSS (DI), Z27
+	VPADDD       Z27, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z27, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VPADDD       Z27, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS (R8), Z27
+	VMULPS       Z27, Z0, Z0
+	VMAXPS       Z24, Z0, Z0
+	VMINPS       Z25, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z26, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z27, Z1, Z1
+	VMAXPS       Z24, Z1, Z1
+	VMINPS       Z25, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z26, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VMULPS       Z27, Z2, Z2
+	VMAXPS       Z24, Z2, Z2
+	VMINPS       Z25, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z26, Z2, Z2
+	VPMOVDB      Z2, 32(AX)
+	VBROADCASTSS 4(DI), Z27
+	VPADDD       Z27, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPADDD       Z27, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z27, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 4(R8), Z27
+	VMULPS       Z27, Z3, Z3
+	VMAXPS       Z24, Z3, Z3
+	VMINPS       Z25, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z26, Z3, Z3
+	VPMOVDB      Z3, (AX)(CX*1)
+	VMULPS       Z27, Z4, Z4
+	VMAXPS       Z24, Z4, Z4
+	VMINPS       Z25, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z26, Z4, Z4
+	VPMOVDB      Z4, 16(AX)(CX*1)
+	VMULPS       Z27, Z5, Z5
+	VMAXPS       Z24, Z5, Z5
+	VMINPS       Z25, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z26, Z5, Z5
+	VPMOVDB      Z5, 32(AX)(CX*1)
+	VBROADCASTSS 8(DI), Z27
+	VPADDD       Z27, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VPADDD       Z27, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VPADDD       Z27, Z8, Z8
+	VCVTDQ2PS    Z8, Z8
+	VBROADCASTSS 8(R8), Z27
+	VMULPS       Z27, Z6, Z6
+	VMAXPS       Z24, Z6, Z6
+	VMINPS       Z25, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z26, Z6, Z6
+	VPMOVDB      Z6, (AX)(CX*2)
+	VMULPS       Z27, Z7, Z7
+	VMAXPS       Z24, Z7, Z7
+	VMINPS       Z25, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z26, Z7, Z7
+	VPMOVDB      Z7, 16(AX)(CX*2)
+	VMULPS       Z27, Z8, Z8
+	VMAXPS       Z24, Z8, Z8
+	VMINPS       Z25, Z8, Z8
+	VCVTPS2DQ    Z8, Z8
+	VPADDD       Z26, Z8, Z8
+	VPMOVDB      Z8, 32(AX)(CX*2)
+	VBROADCASTSS 12(DI), Z27
+	VPADDD       Z27, Z9, Z9
+	VCVTDQ2PS    Z9, Z9
+	VPADDD       Z27, Z10, Z10
+	VCVTDQ2PS    Z10, Z10
+	VPADDD       Z27, Z11, Z11
+	VCVTDQ2PS    Z11, Z11
+	VBROADCASTSS 12(R8), Z27
+	VMULPS       Z27, Z9, Z9
+	VMAXPS       Z24, Z9, Z9
+	VMINPS       Z25, Z9, Z9
+	VCVTPS2DQ    Z9, Z9
+	VPADDD       Z26, Z9, Z9
+	VPMOVDB      Z9, (DX)
+	VMULPS       Z27, Z10, Z10
+	VMAXPS       Z24, Z10, Z10
+	VMINPS       Z25, Z10, Z10
+	VCVTPS2DQ    Z10, Z10
+	VPADDD       Z26, Z10, Z10
+	VPMOVDB      Z10, 16(DX)
+	VMULPS       Z27, Z11, Z11
+	VMAXPS       Z24, Z11, Z11
+	VMINPS       Z25, Z11, Z11
+	VCVTPS2DQ    Z11, Z11
+	VPADDD       Z26, Z11, Z11
+	VPMOVDB      Z11, 32(DX)
+	VBROADCASTSS 16(DI), Z27
+	VPADDD       Z27, Z12, Z12
+	VCVTDQ2PS    Z12, Z12
+	VPADDD       Z27, Z13, Z13
+	VCVTDQ2PS    Z13, Z13
+	VPADDD       Z27, Z14, Z14
+	VCVTDQ2PS    Z14, Z14
+	VBROADCASTSS 16(R8), Z27
+	VMULPS       Z27, Z12, Z12
+	VMAXPS       Z24, Z12, Z12
+	VMINPS       Z25, Z12, Z12
+	VCVTPS2DQ    Z12, Z12
+	VPADDD       Z26, Z12, Z12
+	VPMOVDB      Z12, (DX)(CX*1)
+	VMULPS       Z27, Z13, Z13
+	VMAXPS       Z24, Z13, Z13
+	VMINPS       Z25, Z13, Z13
+	VCVTPS2DQ    Z13, Z13
+	VPADDD       Z26, Z13, Z13
+	VPMOVDB      Z13, 16(DX)(CX*1)
+	VMULPS       Z27, Z14, Z14
+	VMAXPS       Z24, Z14, Z14
+	VMINPS       Z25, Z14, Z14
+	VCVTPS2DQ    Z14, Z14
+	VPADDD       Z26, Z14, Z14
+	VPMOVDB      Z14, 32(DX)(CX*1)
+	VBROADCASTSS 20(DI), Z27
+	VPADDD       Z27, Z15, Z15
+	VCVTDQ2PS    Z15, Z15
+	VPADDD       Z27, Z16, Z16
+	VCVTDQ2PS    Z16, Z16
+	VPADDD       Z27, Z17, Z17
+	VCVTDQ2PS    Z17, Z17
+	VBROADCASTSS 20(R8), Z27
+	VMULPS       Z27, Z15, Z15
+	VMAXPS       Z24, Z15, Z15
+	VMINPS       Z25, Z15, Z15
+	VCVTPS2DQ    Z15, Z15
+	VPADDD       Z26, Z15, Z15
+	VPMOVDB      Z15, (DX)(CX*2)
+	VMULPS       Z27, Z16, Z16
+	VMAXPS       Z24, Z16, Z16
+	VMINPS       Z25, Z16, Z16
+	VCVTPS2DQ    Z16, Z16
+	VPADDD       Z26, Z16, Z16
+	VPMOVDB      Z16, 16(DX)(CX*2)
+	VMULPS       Z27, Z17, Z17
+	VMAXPS       Z24, Z17, Z17
+	VMINPS       Z25, Z17, Z17
+	VCVTPS2DQ    Z17, Z17
+	VPADDD       Z26, Z17, Z17
+	VPMOVDB      Z17, 32(DX)(CX*2)
+	VBROADCASTSS 24(DI), Z27
+	VPADDD       Z27, Z18, Z18
+	VCVTDQ2PS    Z18, Z18
+	VPADDD       Z27, Z19, Z19
+	VCVTDQ2PS    Z19, Z19
+	VPADDD       Z27, Z20, Z20
+	VCVTDQ2PS    Z20, Z20
+	VBROADCASTSS 24(R8), Z27
+	VMULPS       Z27, Z18, Z18
+	VMAXPS       Z24, Z18, Z18
+	VMINPS       Z25, Z18, Z18
+	VCVTPS2DQ    Z18, Z18
+	VPADDD       Z26, Z18, Z18
+	VPMOVDB      Z18, (BX)
+	VMULPS       Z27, Z19, Z19
+	VMAXPS       Z24, Z19, Z19
+	VMINPS       Z25, Z19, Z19
+	VCVTPS2DQ    Z19, Z19
+	VPADDD       Z26, Z19, Z19
+	VPMOVDB      Z19, 16(BX)
+	VMULPS       Z27, Z20, Z20
+	VMAXPS       Z24, Z20, Z20
+	VMINPS       Z25, Z20, Z20
+	VCVTPS2DQ    Z20, Z20
+	VPADDD       Z26, Z20, Z20
+	VPMOVDB      Z20, 32(BX)
+	VBROADCASTSS 28(DI), Z27
+	VPADDD       Z27, Z21, Z21
+	VCVTDQ2PS    Z21, Z21
+	VPADDD       Z27, Z22, Z22
+	VCVTDQ2PS    Z22, Z22
+	VPADDD       Z27, Z23, Z23
+	VCVTDQ2PS    Z23, Z23
+	VBROADCASTSS 28(R8), Z27
+	VMULPS       Z27, Z21, Z21
+	VMAXPS       Z24, Z21, Z21
+	VMINPS       Z25, Z21, Z21
+	VCVTPS2DQ    Z21, Z21
+	VPADDD       Z26, Z21, Z21
+	VPMOVDB      Z21, (BX)(CX*1)
+	VMULPS       Z27, Z22, Z22
+	VMAXPS       Z24, Z22, Z22
+	VMINPS       Z25, Z22, Z22
+	VCVTPS2DQ    Z22, Z22
+	VPADDD       Z26, Z22, Z22
+	VPMOVDB      Z22, 16(BX)(CX*1)
+	VMULPS       Z27, Z23, Z23
+	VMAXPS       Z24, Z23, Z23
+	VMINPS       Z25, Z23, Z23
+	VCVTPS2DQ    Z23, Z23
+	VPADDD       Z26, Z23, Z23
+	VPMOVDB      Z23, 32(BX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer8x3:
+	CMPQ   AX, $0x00000007
+	JNE    fewer7x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+
+loop7x3:
+	VMOVUPS      (CX), Z21
+	VMOVUPS      64(CX), Z22
+	VMOVUPS      128(CX), Z23
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z24
+	VPDPBUSD     Z24, Z21, Z0
+	VPDPBUSD     Z24, Z22, Z1
+	VPDPBUSD     Z24, Z23, Z2
+	VBROADCASTSS (DI)(DX*1), Z24
+	VPDPBUSD     Z24, Z21, Z3
+	VPDPBUSD     Z24, Z22, Z4
+	VPDPBUSD     Z24, Z23, Z5
+	VBROADCASTSS (DI)(DX*2), Z24
+	VPDPBUSD     Z24, Z21, Z6
+	VPDPBUSD     Z24, Z22, Z7
+	VPDPBUSD     Z24, Z23, Z8
+	VBROADCASTSS (R8), Z24
+	VPDPBUSD     Z24, Z21, Z9
+	VPDPBUSD     Z24, Z22, Z10
+	VPDPBUSD     Z24, Z23, Z11
+	VBROADCASTSS (R8)(DX*1), Z24
+	VPDPBUSD     Z24, Z21, Z12
+	VPDPBUSD     Z24, Z22, Z13
+	VPDPBUSD     Z24, Z23, Z14
+	VBROADCASTSS (R8)(DX*2), Z24
+	VPDPBUSD     Z24, Z21, Z15
+	VPDPBUSD     Z24, Z22, Z16
+	VPDPBUSD     Z24, Z23, Z17
+	VBROADCASTSS (R9), Z24
+	VPDPBUSD     Z24, Z21, Z18
+	VPDPBUSD     Z24, Z22, Z19
+	VPDPBUSD     Z24, Z23, Z20
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop7x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	MOVQ         e+80(FP), SI
+	MOVQ         (SI), DI
+	MOVQ         8(SI), R8
+	VBROADCASTSS 16(SI), Z21
+	VBROADCASTSS 20(SI), Z22
+	VBROADCASTSS 24(SI), Z23
+	VBROADCASTSS (DI), Z24
+	VPADDD       Z24, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z24, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VPADDD       Z24, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS (R8), Z24
+	VMULPS       Z24, Z0, Z0
+	VMAXPS       Z21, Z0, Z0
+	VMINPS       Z22, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z23, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z24, Z1, Z1
+	VMAXPS       Z21, Z1, Z1
+	VMINPS       Z22, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z23, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VMULPS       Z24, Z2, Z2
+	VMAXPS       Z21, Z2, Z2
+	VMINPS       Z22, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z23, Z2, Z2
+	VPMOVDB      Z2, 32(AX)
+	VBROADCASTSS 4(DI), Z24
+	VPADDD       Z24, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPADDD       Z24, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z24, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 4(R8), Z24
+	VMULPS       Z24, Z3, Z3
+	VMAXPS       Z21, Z3, Z3
+	VMINPS       Z22, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z23, Z3, Z3
+	VPMOVDB      Z3, (AX)(CX*1)
+	VMULPS       Z24, Z4, Z4
+	VMAXPS       Z21, Z4, Z4
+	VMINPS       Z22, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z23, Z4, Z4
+	VPMOVDB      Z4, 16(AX)(CX*1)
+	VMULPS       Z24, Z5, Z5
+	VMAXPS       Z21, Z5, Z5
+	VMINPS       Z22, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z23, Z5, Z5
+	VPMOVDB      Z5, 32(AX)(CX*1)
+	VBROADCASTSS 8(DI), Z24
+	VPADDD       Z24, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VPADDD       Z24, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VPADDD       Z24, Z8, Z8
+	VCVTDQ2PS    Z8, Z8
+	VBROADCASTSS 8(R8), Z24
+	VMULPS       Z24, Z6, Z6
+	VMAXPS       Z21, Z6, Z6
+	VMINPS       Z22, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z23, Z6, Z6
+	VPMOVDB      Z6, (AX)(CX*2)
+	VMULPS       Z24, Z7, Z7
+	VMAXPS       Z21, Z7, Z7
+	VMINPS       Z22, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z23, Z7, Z7
+	VPMOVDB      Z7, 16(AX)(CX*2)
+	VMULPS       Z24, Z8, Z8
+	VMAXPS       Z21, Z8, Z8
+	VMINPS       Z22, Z8, Z8
+	VCVTPS2DQ    Z8, Z8
+	VPADDD       Z23, Z8, Z8
+	VPMOVDB      Z8, 32(AX)(CX*2)
+	VBROADCASTSS 12(DI), Z24
+	VPADDD       Z24, Z9, Z9
+	VCVTDQ2PS    Z9, Z9
+	VPADDD       Z24, Z10, Z10
+	VCVTDQ2PS    Z10, Z10
+	VPADDD       Z24, Z11, Z11
+	VCVTDQ2PS    Z11, Z11
+	VBROADCASTSS 12(R8), Z24
+	VMULPS       Z24, Z9, Z9
+	VMAXPS       Z21, Z9, Z9
+	VMINPS       Z22, Z9, Z9
+	VCVTPS2DQ    Z9, Z9
+	VPADDD       Z23, Z9, Z9
+	VPMOVDB      Z9, (DX)
+	VMULPS       Z24, Z10, Z10
+	VMAXPS       Z21, Z10, Z10
+	VMINPS       Z22, Z10, Z10
+	VCVTPS2DQ    Z10, Z10
+	VPADDD       Z23, Z10, Z10
+	VPMOVDB      Z10, 16(DX)
+	VMULPS       Z24, Z11, Z11
+	VMAXPS       Z21, Z11, Z11
+	VMINPS       Z22, Z11, Z11
+	VCVTPS2DQ    Z11, Z11
+	VPADDD       Z23, Z11, Z11
+	VPMOVDB      Z11, 32(DX)
+	VBROADCASTSS 16(DI), Z24
+	VPADDD       Z24, Z12, Z12
+	VCVTDQ2PS    Z12, Z12
+	VPADDD       Z24, Z13, Z13
+	VCVTDQ2PS    Z13, Z13
+	VPADDD       Z24, Z14, Z14
+	VCVTDQ2PS    Z14, Z14
+	VBROADCASTSS 16(R8), Z24
+	VMULPS       Z24, Z12, Z12
+	VMAXPS       Z21, Z12, Z12
+	VMINPS       Z22, Z12, Z12
+	VCVTPS2DQ    Z12, Z12
+	VPADDD       Z23, Z12, Z12
+	VPMOVDB      Z12, (DX)(CX*1)
+	VMULPS       Z24, Z13, Z13
+	VMAXPS       Z21, Z13, Z13
+	VMINPS       Z22, Z13, Z13
+	VCVTPS2DQ    Z13, Z13
+	VPADDD       Z23, Z13, Z13
+	VPMOVDB      Z13, 16(DX)(CX*1)
+	VMULPS       Z24, Z14, Z14
+	VMAXPS       Z21, Z14, Z14
+	VMINPS       Z22, Z14, Z14
+	VCVTPS2DQ    Z14, Z14
+	VPADDD       Z23, Z14, Z14
+	VPMOVDB      Z14, 32(DX)(CX*1)
+	VBROADCASTSS 20(DI), Z24
+	VPADDD       Z24, Z15, Z15
+	VCVTDQ2PS    Z15, Z15
+	VPADDD       Z24, Z16, Z16
+	VCVTDQ2PS    Z16, Z16
+	VPADDD       Z24, Z17, Z17
+	VCVTDQ2PS    Z17, Z17
+	VBROADCASTSS 20(R8), Z24
+	VMULPS       Z24, Z15, Z15
+	VMAXPS       Z21, Z15, Z15
+	VMINPS       Z22, Z15, Z15
+	VCVTPS2DQ    Z15, Z15
+	VPADDD       Z23, Z15, Z15
+	VPMOVDB      Z15, (DX)(CX*2)
+	VMULPS       Z24, Z16, Z16
+	VMAXPS       Z21, Z16, Z16
+	VMINPS       Z22, Z16, Z16
+	VCVTPS2DQ    Z16, Z16
+	VPADDD       Z23, Z16, Z16
+	VPMOVDB      Z16, 16(DX)(CX*2)
+	VMULPS       Z24, Z17, Z17
+	VMAXPS       Z21, Z17, Z17
+	VMINPS       Z22, Z17, Z17
+	VCVTPS2DQ    Z17, Z17
+	VPADDD       Z23, Z17, Z17
+	VPMOVDB      Z17, 32(DX)(CX*2)
+	VBROADCASTSS 24(DI), Z24
+	VPADDD       Z24, Z18, Z18
+	VCVTDQ2PS    Z18, Z18
+	VPADDD       Z24, Z19, Z19
+	VCVTDQ2PS    Z19, Z19
+	VPADDD       Z24, Z20, Z20
+	VCVTDQ2PS    Z20, Z20
+	VBROADCASTSS 24(R8), Z24
+	VMULPS       Z24, Z18, Z18
+	VMAXPS       Z21, Z18, Z18
+	VMINPS       Z22, Z18, Z18
+	VCVTPS2DQ    Z18, Z18
+	VPADDD       Z23, Z18, Z18
+	VPMOVDB      Z18, (BX)
+	VMULPS       Z24, Z19, Z19
+	VMAXPS       Z21, Z19, Z19
+	VMINPS       Z22, Z19, Z19
+	VCVTPS2DQ    Z19, Z19
+	VPADDD       Z23, Z19, Z19
+	VPMOVDB      Z19, 16(BX)
+	VMULPS       Z24, Z20, Z20
+	VMAXPS       Z21, Z20, Z20
+	VMINPS       Z22, Z20, Z20
+	VCVTPS2DQ    Z20, Z20
+	VPADDD       Z23, Z20, Z20
+	VPMOVDB      Z20, 32(BX)
+	VZEROUPPER
+	RET
+
+fewer7x3:
+	CMPQ   AX, $0x00000006
+	JNE    fewer6x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+
+loop6x3:
+	VMOVUPS      (CX), Z18
+	VMOVUPS      64(CX), Z19
+	VMOVUPS      128(CX), Z20
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z21
+	VPDPBUSD     Z21, Z18, Z0
+	VPDPBUSD     Z21, Z19, Z1
+	VPDPBUSD     Z21, Z20, Z2
+	VBROADCASTSS (DI)(DX*1), Z21
+	VPDPBUSD     Z21, Z18, Z3
+	VPDPBUSD     Z21, Z19, Z4
+	VPDPBUSD     Z21, Z20, Z5
+	VBROADCASTSS (DI)(DX*2), Z21
+	VPDPBUSD     Z21, Z18, Z6
+	VPDPBUSD     Z21, Z19, Z7
+	VPDPBUSD     Z21, Z20, Z8
+	VBROADCASTSS (R8), Z21
+	VPDPBUSD     Z21, Z18, Z9
+	VPDPBUSD     Z21, Z19, Z10
+	VPDPBUSD     Z21, Z20, Z11
+	VBROADCASTSS (R8)(DX*1), Z21
+	VPDPBUSD     Z21, Z18, Z12
+	VPDPBUSD     Z21, Z19, Z13
+	VPDPBUSD     Z21, Z20, Z14
+	VBROADCASTSS (R8)(DX*2), Z21
+	VPDPBUSD     Z21, Z18, Z15
+	VPDPBUSD     Z21, Z19, Z16
+	VPDPBUSD     Z21, Z20, Z17
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop6x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	MOVQ         e+80(FP), BX
+	MOVQ         (BX), SI
+	MOVQ         8(BX), DI
+	VBROADCASTSS 16(BX), Z18
+	VBROADCASTSS 20(BX), Z19
+	VBROADCASTSS 24(BX), Z20
+	VBROADCASTSS (SI), Z21
+	VPADDD       Z21, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z21, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VPADDD       Z21, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS (DI), Z21
+	VMULPS       Z21, Z0, Z0
+	VMAXPS       Z18, Z0, Z0
+	VMINPS       Z19, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z20, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z21, Z1, Z1
+	VMAXPS       Z18, Z1, Z1
+	VMINPS       Z19, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z20, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VMULPS       Z21, Z2, Z2
+	VMAXPS       Z18, Z2, Z2
+	VMINPS       Z19, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z20, Z2, Z2
+	VPMOVDB      Z2, 32(AX)
+	VBROADCASTSS 4(SI), Z21
+	VPADDD       Z21, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPADDD       Z21, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z21, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 4(DI), Z21
+	VMULPS       Z21, Z3, Z3
+	VMAXPS       Z18, Z3, Z3
+	VMINPS       Z19, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z20, Z3, Z3
+	VPMOVDB      Z3, (AX)(CX*1)
+	VMULPS       Z21, Z4, Z4
+	VMAXPS       Z18, Z4, Z4
+	VMINPS       Z19, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z20, Z4, Z4
+	VPMOVDB      Z4, 16(AX)(CX*1)
+	VMULPS       Z21, Z5, Z5
+	VMAXPS       Z18, Z5, Z5
+	VMINPS       Z19, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z20, Z5, Z5
+	VPMOVDB      Z5, 32(AX)(CX*1)
+	VBROADCASTSS 8(SI), Z21
+	VPADDD       Z21, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VPADDD       Z21, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VPADDD       Z21, Z8, Z8
+	VCVTDQ2PS    Z8, Z8
+	VBROADCASTSS 8(DI), Z21
+	VMULPS       Z21, Z6, Z6
+	VMAXPS       Z18, Z6, Z6
+	VMINPS       Z19, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z20, Z6, Z6
+	VPMOVDB      Z6, (AX)(CX*2)
+	VMULPS       Z21, Z7, Z7
+	VMAXPS       Z18, Z7, Z7
+	VMINPS       Z19, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z20, Z7, Z7
+	VPMOVDB      Z7, 16(AX)(CX*2)
+	VMULPS       Z21, Z8, Z8
+	VMAXPS       Z18, Z8, Z8
+	VMINPS       Z19, Z8, Z8
+	VCVTPS2DQ    Z8, Z8
+	VPADDD       Z20, Z8, Z8
+	VPMOVDB      Z8, 32(AX)(CX*2)
+	VBROADCASTSS 12(SI), Z21
+	VPADDD       Z21, Z9, Z9
+	VCVTDQ2PS    Z9, Z9
+	VPADDD       Z21, Z10, Z10
+	VCVTDQ2PS    Z10, Z10
+	VPADDD       Z21, Z11, Z11
+	VCVTDQ2PS    Z11, Z11
+	VBROADCASTSS 12(DI), Z21
+	VMULPS       Z21, Z9, Z9
+	VMAXPS       Z18, Z9, Z9
+	VMINPS       Z19, Z9, Z9
+	VCVTPS2DQ    Z9, Z9
+	VPADDD       Z20, Z9, Z9
+	VPMOVDB      Z9, (DX)
+	VMULPS       Z21, Z10, Z10
+	VMAXPS       Z18, Z10, Z10
+	VMINPS       Z19, Z10, Z10
+	VCVTPS2DQ    Z10, Z10
+	VPADDD       Z20, Z10, Z10
+	VPMOVDB      Z10, 16(DX)
+	VMULPS       Z21, Z11, Z11
+	VMAXPS       Z18, Z11, Z11
+	VMINPS       Z19, Z11, Z11
+	VCVTPS2DQ    Z11, Z11
+	VPADDD       Z20, Z11, Z11
+	VPMOVDB      Z11, 32(DX)
+	VBROADCASTSS 16(SI), Z21
+	VPADDD       Z21, Z12, Z12
+	VCVTDQ2PS    Z12, Z12
+	VPADDD       Z21, Z13, Z13
+	VCVTDQ2PS    Z13, Z13
+	VPADDD       Z21, Z14, Z14
+	VCVTDQ2PS    Z14, Z14
+	VBROADCASTSS 16(DI), Z21
+	VMULPS       Z21, Z12, Z12
+	VMAXPS       Z18, Z12, Z12
+	VMINPS       Z19, Z12, Z12
+	VCVTPS2DQ    Z12, Z12
+	VPADDD       Z20, Z12, Z12
+	VPMOVDB      Z12, (DX)(CX*1)
+	VMULPS       Z21, Z13, Z13
+	VMAXPS       Z18, Z13, Z13
+	VMINPS       Z19, Z13, Z13
+	VCVTPS2DQ    Z13, Z13
+	VPADDD       Z20, Z13, Z13
+	VPMOVDB      Z13, 16(DX)(CX*1)
+	VMULPS       Z21, Z14, Z14
+	VMAXPS       Z18, Z14, Z14
+	VMINPS       Z19, Z14, Z14
+	VCVTPS2DQ    Z14, Z14
+	VPADDD       Z20, Z14, Z14
+	VPMOVDB      Z14, 32(DX)(CX*1)
+	VBROADCASTSS 20(SI), Z21
+	VPADDD       Z21, Z15, Z15
+	VCVTDQ2PS    Z15, Z15
+	VPADDD       Z21, Z16, Z16
+	VCVTDQ2PS    Z16, Z16
+	VPADDD       Z21, Z17, Z17
+	VCVTDQ2PS    Z17, Z17
+	VBROADCASTSS 20(DI), Z21
+	VMULPS       Z21, Z15, Z15
+	VMAXPS       Z18, Z15, Z15
+	VMINPS       Z19, Z15, Z15
+	VCVTPS2DQ    Z15, Z15
+	VPADDD       Z20, Z15, Z15
+	VPMOVDB      Z15, (DX)(CX*2)
+	VMULPS       Z21, Z16, Z16
+	VMAXPS       Z18, Z16, Z16
+	VMINPS       Z19, Z16, Z16
+	VCVTPS2DQ    Z16, Z16
+	VPADDD       Z20, Z16, Z16
+	VPMOVDB      Z16, 16(DX)(CX*2)
+	VMULPS       Z21, Z17, Z17
+	VMAXPS       Z18, Z17, Z17
+	VMINPS       Z19, Z17, Z17
+	VCVTPS2DQ    Z17, Z17
+	VPADDD       Z20, Z17, Z17
+	VPMOVDB      Z17, 32(DX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer6x3:
+	CMPQ   AX, $0x00000005
+	JNE    fewer5x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+
+loop5x3:
+	VMOVUPS      (CX), Z15
+	VMOVUPS      64(CX), Z16
+	VMOVUPS      128(CX), Z17
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z18
+	VPDPBUSD     Z18, Z15, Z0
+	VPDPBUSD     Z18, Z16, Z1
+	VPDPBUSD     Z18, Z17, Z2
+	VBROADCASTSS (DI)(DX*1), Z18
+	VPDPBUSD     Z18, Z15, Z3
+	VPDPBUSD     Z18, Z16, Z4
+	VPDPBUSD     Z18, Z17, Z5
+	VBROADCASTSS (DI)(DX*2), Z18
+	VPDPBUSD     Z18, Z15, Z6
+	VPDPBUSD     Z18, Z16, Z7
+	VPDPBUSD     Z18, Z17, Z8
+	VBROADCASTSS (R8), Z18
+	VPDPBUSD     Z18, Z15, Z9
+	VPDPBUSD     Z18, Z16, Z10
+	VPDPBUSD     Z18, Z17, Z11
+	VBROADCASTSS (R8)(DX*1), Z18
+	VPDPBUSD     Z18, Z15, Z12
+	VPDPBUSD     Z18, Z16, Z13
+	VPDPBUSD     Z18, Z17, Z14
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop5x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	MOVQ         e+80(FP), BX
+	MOVQ         (BX), SI
+	MOVQ         8(BX), DI
+	VBROADCASTSS 16(BX), Z15
+	VBROADCASTSS 20(BX), Z16
+	VBROADCASTSS 24(BX), Z17
+	VBROADCASTSS (SI), Z18
+	VPADDD       Z18, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z18, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VPADDD       Z18, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS (DI), Z18
+	VMULPS       Z18, Z0, Z0
+	VMAXPS       Z15, Z0, Z0
+	VMINPS       Z16, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z17, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z18, Z1, Z1
+	VMAXPS       Z15, Z1, Z1
+	VMINPS       Z16, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z17, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VMULPS       Z18, Z2, Z2
+	VMAXPS       Z15, Z2, Z2
+	VMINPS       Z16, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z17, Z2, Z2
+	VPMOVDB      Z2, 32(AX)
+	VBROADCASTSS 4(SI), Z18
+	VPADDD       Z18, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPADDD       Z18, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z18, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 4(DI), Z18
+	VMULPS       Z18, Z3, Z3
+	VMAXPS       Z15, Z3, Z3
+	VMINPS       Z16, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z17, Z3, Z3
+	VPMOVDB      Z3, (AX)(CX*1)
+	VMULPS       Z18, Z4, Z4
+	VMAXPS       Z15, Z4, Z4
+	VMINPS       Z16, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z17, Z4, Z4
+	VPMOVDB      Z4, 16(AX)(CX*1)
+	VMULPS       Z18, Z5, Z5
+	VMAXPS       Z15, Z5, Z5
+	VMINPS       Z16, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z17, Z5, Z5
+	VPMOVDB      Z5, 32(AX)(CX*1)
+	VBROADCASTSS 8(SI), Z18
+	VPADDD       Z18, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VPADDD       Z18, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VPADDD       Z18, Z8, Z8
+	VCVTDQ2PS    Z8, Z8
+	VBROADCASTSS 8(DI), Z18
+	VMULPS       Z18, Z6, Z6
+	VMAXPS       Z15, Z6, Z6
+	VMINPS       Z16, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z17, Z6, Z6
+	VPMOVDB      Z6, (AX)(CX*2)
+	VMULPS       Z18, Z7, Z7
+	VMAXPS       Z15, Z7, Z7
+	VMINPS       Z16, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z17, Z7, Z7
+	VPMOVDB      Z7, 16(AX)(CX*2)
+	VMULPS       Z18, Z8, Z8
+	VMAXPS       Z15, Z8, Z8
+	VMINPS       Z16, Z8, Z8
+	VCVTPS2DQ    Z8, Z8
+	VPADDD       Z17, Z8, Z8
+	VPMOVDB      Z8, 32(AX)(CX*2)
+	VBROADCASTSS 12(SI), Z18
+	VPADDD       Z18, Z9, Z9
+	VCVTDQ2PS    Z9, Z9
+	VPADDD       Z18, Z10, Z10
+	VCVTDQ2PS    Z10, Z10
+	VPADDD       Z18, Z11, Z11
+	VCVTDQ2PS    Z11, Z11
+	VBROADCASTSS 12(DI), Z18
+	VMULPS       Z18, Z9, Z9
+	VMAXPS       Z15, Z9, Z9
+	VMINPS       Z16, Z9, Z9
+	VCVTPS2DQ    Z9, Z9
+	VPADDD       Z17, Z9, Z9
+	VPMOVDB      Z9, (DX)
+	VMULPS       Z18, Z10, Z10
+	VMAXPS       Z15, Z10, Z10
+	VMINPS       Z16, Z10, Z10
+	VCVTPS2DQ    Z10, Z10
+	VPADDD       Z17, Z10, Z10
+	VPMOVDB      Z10, 16(DX)
+	VMULPS       Z18, Z11, Z11
+	VMAXPS       Z15, Z11, Z11
+	VMINPS       Z16, Z11, Z11
+	VCVTPS2DQ    Z11, Z11
+	VPADDD       Z17, Z11, Z11
+	VPMOVDB      Z11, 32(DX)
+	VBROADCASTSS 16(SI), Z18
+	VPADDD       Z18, Z12, Z12
+	VCVTDQ2PS    Z12, Z12
+	VPADDD       Z18, Z13, Z13
+	VCVTDQ2PS    Z13, Z13
+	VPADDD       Z18, Z14, Z14
+	VCVTDQ2PS    Z14, Z14
+	VBROADCASTSS 16(DI), Z18
+	VMULPS       Z18, Z12, Z12
+	VMAXPS       Z15, Z12, Z12
+	VMINPS       Z16, Z12, Z12
+	VCVTPS2DQ    Z12, Z12
+	VPADDD       Z17, Z12, Z12
+	VPMOVDB      Z12, (DX)(CX*1)
+	VMULPS       Z18, Z13, Z13
+	VMAXPS       Z15, Z13, Z13
+	VMINPS       Z16, Z13, Z13
+	VCVTPS2DQ    Z13, Z13
+	VPADDD       Z17, Z13, Z13
+	VPMOVDB      Z13, 16(DX)(CX*1)
+	VMULPS       Z18, Z14, Z14
+	VMAXPS       Z15, Z14, Z14
+	VMINPS       Z16, Z14, Z14
+	VCVTPS2DQ    Z14, Z14
+	VPADDD       Z17, Z14, Z14
+	VPMOVDB      Z14, 32(DX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer5x3:
+	CMPQ   AX, $0x00000004
+	JNE    fewer4x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+
+loop4x3:
+	VMOVUPS      (CX), Z12
+	VMOVUPS      64(CX), Z13
+	VMOVUPS      128(CX), Z14
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z15
+	VPDPBUSD     Z15, Z12, Z0
+	VPDPBUSD     Z15, Z13, Z1
+	VPDPBUSD     Z15, Z14, Z2
+	VBROADCASTSS (DI)(DX*1), Z15
+	VPDPBUSD     Z15, Z12, Z3
+	VPDPBUSD     Z15, Z13, Z4
+	VPDPBUSD     Z15, Z14, Z5
+	VBROADCASTSS (DI)(DX*2), Z15
+	VPDPBUSD     Z15, Z12, Z6
+	VPDPBUSD     Z15, Z13, Z7
+	VPDPBUSD     Z15, Z14, Z8
+	VBROADCASTSS (R8), Z15
+	VPDPBUSD     Z15, Z12, Z9
+	VPDPBUSD     Z15, Z13, Z10
+	VPDPBUSD     Z15, Z14, Z11
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop4x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	MOVQ         e+80(FP), BX
+	MOVQ         (BX), SI
+	MOVQ         8(BX), DI
+	VBROADCASTSS 16(BX), Z12
+	VBROADCASTSS 20(BX), Z13
+	VBROADCASTSS 24(BX), Z14
+	VBROADCASTSS (SI), Z15
+	VPADDD       Z15, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z15, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VPADDD       Z15, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS (DI), Z15
+	VMULPS       Z15, Z0, Z0
+	VMAXPS       Z12, Z0, Z0
+	VMINPS       Z13, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z14, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z15, Z1, Z1
+	VMAXPS       Z12, Z1, Z1
+	VMINPS       Z13, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z14, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VMULPS       Z15, Z2, Z2
+	VMAXPS       Z12, Z2, Z2
+	VMINPS       Z13, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z14, Z2, Z2
+	VPMOVDB      Z2, 32(AX)
+	VBROADCASTSS 4(SI), Z15
+	VPADDD       Z15, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPADDD       Z15, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z15, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 4(DI), Z15
+	VMULPS       Z15, Z3, Z3
+	VMAXPS       Z12, Z3, Z3
+	VMINPS       Z13, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z14, Z3, Z3
+	VPMOVDB      Z3, (AX)(CX*1)
+	VMULPS       Z15, Z4, Z4
+	VMAXPS       Z12, Z4, Z4
+	VMINPS       Z13, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z14, Z4, Z4
+	VPMOVDB      Z4, 16(AX)(CX*1)
+	VMULPS       Z15, Z5, Z5
+	VMAXPS       Z12, Z5, Z5
+	VMINPS       Z13, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z14, Z5, Z5
+	VPMOVDB      Z5, 32(AX)(CX*1)
+	VBROADCASTSS 8(SI), Z15
+	VPADDD       Z15, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VPADDD       Z15, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VPADDD       Z15, Z8, Z8
+	VCVTDQ2PS    Z8, Z8
+	VBROADCASTSS 8(DI), Z15
+	VMULPS       Z15, Z6, Z6
+	VMAXPS       Z12, Z6, Z6
+	VMINPS       Z13, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z14, Z6, Z6
+	VPMOVDB      Z6, (AX)(CX*2)
+	VMULPS       Z15, Z7, Z7
+	VMAXPS       Z12, Z7, Z7
+	VMINPS       Z13, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z14, Z7, Z7
+	VPMOVDB      Z7, 16(AX)(CX*2)
+	VMULPS       Z15, Z8, Z8
+	VMAXPS       Z12, Z8, Z8
+	VMINPS       Z13, Z8, Z8
+	VCVTPS2DQ    Z8, Z8
+	VPADDD       Z14, Z8, Z8
+	VPMOVDB      Z8, 32(AX)(CX*2)
+	VBROADCASTSS 12(SI), Z15
+	VPADDD       Z15, Z9, Z9
+	VCVTDQ2PS    Z9, Z9
+	VPADDD       Z15, Z10, Z10
+	VCVTDQ2PS    Z10, Z10
+	VPADDD       Z15, Z11, Z11
+	VCVTDQ2PS    Z11, Z11
+	VBROADCASTSS 12(DI), Z15
+	VMULPS       Z15, Z9, Z9
+	VMAXPS       Z12, Z9, Z9
+	VMINPS       Z13, Z9, Z9
+	VCVTPS2DQ    Z9, Z9
+	VPADDD       Z14, Z9, Z9
+	VPMOVDB      Z9, (DX)
+	VMULPS       Z15, Z10, Z10
+	VMAXPS       Z12, Z10, Z10
+	VMINPS       Z13, Z10, Z10
+	VCVTPS2DQ    Z10, Z10
+	VPADDD       Z14, Z10, Z10
+	VPMOVDB      Z10, 16(DX)
+	VMULPS       Z15, Z11, Z11
+	VMAXPS       Z12, Z11, Z11
+	VMINPS       Z13, Z11, Z11
+	VCVTPS2DQ    Z11, Z11
+	VPADDD       Z14, Z11, Z11
+	VPMOVDB      Z11, 32(DX)
+	VZEROUPPER
+	RET
+
+fewer4x3:
+	CMPQ   AX, $0x00000003
+	JNE    fewer3x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+
+loop3x3:
+	VMOVUPS      (CX), Z9
+	VMOVUPS      64(CX), Z10
+	VMOVUPS      128(CX), Z11
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z12
+	VPDPBUSD     Z12, Z9, Z0
+	VPDPBUSD     Z12, Z10, Z1
+	VPDPBUSD     Z12, Z11, Z2
+	VBROADCASTSS (DI)(DX*1), Z12
+	VPDPBUSD     Z12, Z9, Z3
+	VPDPBUSD     Z12, Z10, Z4
+	VPDPBUSD     Z12, Z11, Z5
+	VBROADCASTSS (DI)(DX*2), Z12
+	VPDPBUSD     Z12, Z9, Z6
+	VPDPBUSD     Z12, Z10, Z7
+	VPDPBUSD     Z12, Z11, Z8
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop3x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	MOVQ         e+80(FP), DX
+	MOVQ         (DX), BX
+	MOVQ         8(DX), SI
+	VBROADCASTSS 16(DX), Z9
+	VBROADCASTSS 20(DX), Z10
+	VBROADCASTSS 24(DX), Z11
+	VBROADCASTSS (BX), Z12
+	VPADDD       Z12, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z12, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VPADDD       Z12, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS (SI), Z12
+	VMULPS       Z12, Z0, Z0
+	VMAXPS       Z9, Z0, Z0
+	VMINPS       Z10, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z11, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z12, Z1, Z1
+	VMAXPS       Z9, Z1, Z1
+	VMINPS       Z10, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z11, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VMULPS       Z12, Z2, Z2
+	VMAXPS       Z9, Z2, Z2
+	VMINPS       Z10, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z11, Z2, Z2
+	VPMOVDB      Z2, 32(AX)
+	VBROADCASTSS 4(BX), Z12
+	VPADDD       Z12, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPADDD       Z12, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z12, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 4(SI), Z12
+	VMULPS       Z12, Z3, Z3
+	VMAXPS       Z9, Z3, Z3
+	VMINPS       Z10, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z11, Z3, Z3
+	VPMOVDB      Z3, (AX)(CX*1)
+	VMULPS       Z12, Z4, Z4
+	VMAXPS       Z9, Z4, Z4
+	VMINPS       Z10, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z11, Z4, Z4
+	VPMOVDB      Z4, 16(AX)(CX*1)
+	VMULPS       Z12, Z5, Z5
+	VMAXPS       Z9, Z5, Z5
+	VMINPS       Z10, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z11, Z5, Z5
+	VPMOVDB      Z5, 32(AX)(CX*1)
+	VBROADCASTSS 8(BX), Z12
+	VPADDD       Z12, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VPADDD       Z12, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VPADDD       Z12, Z8, Z8
+	VCVTDQ2PS    Z8, Z8
+	VBROADCASTSS 8(SI), Z12
+	VMULPS       Z12, Z6, Z6
+	VMAXPS       Z9, Z6, Z6
+	VMINPS       Z10, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z11, Z6, Z6
+	VPMOVDB      Z6, (AX)(CX*2)
+	VMULPS       Z12, Z7, Z7
+	VMAXPS       Z9, Z7, Z7
+	VMINPS       Z10, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z11, Z7, Z7
+	VPMOVDB      Z7, 16(AX)(CX*2)
+	VMULPS       Z12, Z8, Z8
+	VMAXPS       Z9, Z8, Z8
+	VMINPS       Z10, Z8, Z8
+	VCVTPS2DQ    Z8, Z8
+	VPADDD       Z11, Z8, Z8
+	VPMOVDB      Z8, 32(AX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer3x3:
+	CMPQ   AX, $0x00000002
+	JNE    fewer2x3
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+loop2x3:
+	VMOVUPS      (CX), Z6
+	VMOVUPS      64(CX), Z7
+	VMOVUPS      128(CX), Z8
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z9
+	VPDPBUSD     Z9, Z6, Z0
+	VPDPBUSD     Z9, Z7, Z1
+	VPDPBUSD     Z9, Z8, Z2
+	VBROADCASTSS (DI)(DX*1), Z9
+	VPDPBUSD     Z9, Z6, Z3
+	VPDPBUSD     Z9, Z7, Z4
+	VPDPBUSD     Z9, Z8, Z5
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop2x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	MOVQ         e+80(FP), DX
+	MOVQ         (DX), BX
+	MOVQ         8(DX), SI
+	VBROADCASTSS 16(DX), Z6
+	VBROADCASTSS 20(DX), Z7
+	VBROADCASTSS 24(DX), Z8
+	VBROADCASTSS (BX), Z9
+	VPADDD       Z9, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z9, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VPADDD       Z9, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS (SI), Z9
+	VMULPS       Z9, Z0, Z0
+	VMAXPS       Z6, Z0, Z0
+	VMINPS       Z7, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z8, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z9, Z1, Z1
+	VMAXPS       Z6, Z1, Z1
+	VMINPS       Z7, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z8, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VMULPS       Z9, Z2, Z2
+	VMAXPS       Z6, Z2, Z2
+	VMINPS       Z7, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z8, Z2, Z2
+	VPMOVDB      Z2, 32(AX)
+	VBROADCASTSS 4(BX), Z9
+	VPADDD       Z9, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPADDD       Z9, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z9, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 4(SI), Z9
+	VMULPS       Z9, Z3, Z3
+	VMAXPS       Z6, Z3, Z3
+	VMINPS       Z7, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z8, Z3, Z3
+	VPMOVDB      Z3, (AX)(CX*1)
+	VMULPS       Z9, Z4, Z4
+	VMAXPS       Z6, Z4, Z4
+	VMINPS       Z7, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z8, Z4, Z4
+	VPMOVDB      Z4, 16(AX)(CX*1)
+	VMULPS       Z9, Z5, Z5
+	VMAXPS       Z6, Z5, Z5
+	VMINPS       Z7, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z8, Z5, Z5
+	VPMOVDB      Z5, 32(AX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer2x3:
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), DX
+	MOVQ   bs+56(FP), BX
+	MOVQ   a+24(FP), SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+
+loop1x3:
+	VMOVUPS      (CX), Z3
+	VMOVUPS      64(CX), Z4
+	VMOVUPS      128(CX), Z5
+	ADDQ         BX, CX
+	VBROADCASTSS (SI), Z6
+	VPDPBUSD     Z6, Z3, Z0
+	VPDPBUSD     Z6, Z4, Z1
+	VPDPBUSD     Z6, Z5, Z2
+	ADDQ         DX, SI
+	DECQ         AX
+	JNZ          loop1x3
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	MOVQ         e+80(FP), CX
+	MOVQ         (CX), DX
+	MOVQ         8(CX), BX
+	VBROADCASTSS 16(CX), Z3
+	VBROADCASTSS 20(CX), Z4
+	VBROADCASTSS 24(CX), Z5
+	VBROADCASTSS (DX), Z6
+	VPADDD       Z6, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z6, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VPADDD       Z6, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS (BX), Z6
+	VMULPS       Z6, Z0, Z0
+	VMAXPS       Z3, Z0, Z0
+	VMINPS       Z4, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z5, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z6, Z1, Z1
+	VMAXPS       Z3, Z1, Z1
+	VMINPS       Z4, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z5, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VMULPS       Z6, Z2, Z2
+	VMAXPS       Z3, Z2, Z2
+	VMINPS       Z4, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z5, Z2, Z2
+	VPMOVDB      Z2, 32(AX)
+	VZEROUPPER
+	RET
+
+narrower3:
+	CMPQ   CX, $0x00000002
+	JNE    narrower2
+	CMPQ   AX, $0x00000008
+	JNE    fewer8x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+
+loop8x2:
+	VMOVUPS      (CX), Z16
+	VMOVUPS      64(CX), Z17
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z18
+	VPDPBUSD     Z18, Z16, Z0
+	VPDPBUSD     Z18, Z17, Z1
+	VBROADCASTSS (DI)(DX*1), Z18
+	VPDPBUSD     Z18, Z16, Z2
+	VPDPBUSD     Z18, Z17, Z3
+	VBROADCASTSS (DI)(DX*2), Z18
+	VPDPBUSD     Z18, Z16, Z4
+	VPDPBUSD     Z18, Z17, Z5
+	VBROADCASTSS (R8), Z18
+	VPDPBUSD     Z18, Z16, Z6
+	VPDPBUSD     Z18, Z17, Z7
+	VBROADCASTSS (R8)(DX*1), Z18
+	VPDPBUSD     Z18, Z16, Z8
+	VPDPBUSD     Z18, Z17, Z9
+	VBROADCASTSS (R8)(DX*2), Z18
+	VPDPBUSD     Z18, Z16, Z10
+	VPDPBUSD     Z18, Z17, Z11
+	VBROADCASTSS (R9), Z18
+	VPDPBUSD     Z18, Z16, Z12
+	VPDPBUSD     Z18, Z17, Z13
+	VBROADCASTSS (R9)(DX*1), Z18
+	VPDPBUSD     Z18, Z16, Z14
+	VPDPBUSD     Z18, Z17, Z15
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop8x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	MOVQ         e+80(FP), SI
+	MOVQ         (SI), DI
+	MOVQ         8(SI), R8
+	VBROADCASTSS 16(SI), Z16
+	VBROADCASTSS 20(SI), Z17
+	VBROADCASTSS 24(SI), Z18
+	VBROADCASTSS (DI), Z19
+	VPADDD       Z19, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z19, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS (R8), Z19
+	VMULPS       Z19, Z0, Z0
+	VMAXPS       Z16, Z0, Z0
+	VMINPS       Z17, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z18, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z19, Z1, Z1
+	VMAXPS       Z16, Z1, Z1
+	VMINPS       Z17, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z18, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VBROADCASTSS 4(DI), Z19
+	VPADDD       Z19, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VPADDD       Z19, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 4(R8), Z19
+	VMULPS       Z19, Z2, Z2
+	VMAXPS       Z16, Z2, Z2
+	VMINPS       Z17, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z18, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*1)
+	VMULPS       Z19, Z3, Z3
+	VMAXPS       Z16, Z3, Z3
+	VMINPS       Z17, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z18, Z3, Z3
+	VPMOVDB      Z3, 16(AX)(CX*1)
+	VBROADCASTSS 8(DI), Z19
+	VPADDD       Z19, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z19, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 8(R8), Z19
+	VMULPS       Z19, Z4, Z4
+	VMAXPS       Z16, Z4, Z4
+	VMINPS       Z17, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z18, Z4, Z4
+	VPMOVDB      Z4, (AX)(CX*2)
+	VMULPS       Z19, Z5, Z5
+	VMAXPS       Z16, Z5, Z5
+	VMINPS       Z17, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z18, Z5, Z5
+	VPMOVDB      Z5, 16(AX)(CX*2)
+	VBROADCASTSS 12(DI), Z19
+	VPADDD       Z19, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VPADDD       Z19, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VBROADCASTSS 12(R8), Z19
+	VMULPS       Z19, Z6, Z6
+	VMAXPS       Z16, Z6, Z6
+	VMINPS       Z17, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z18, Z6, Z6
+	VPMOVDB      Z6, (DX)
+	VMULPS       Z19, Z7, Z7
+	VMAXPS       Z16, Z7, Z7
+	VMINPS       Z17, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z18, Z7, Z7
+	VPMOVDB      Z7, 16(DX)
+	VBROADCASTSS 16(DI), Z19
+	VPADDD       Z19, Z8, Z8
+	VCVTDQ2PS    Z8, Z8
+	VPADDD       Z19, Z9, Z9
+	VCVTDQ2PS    Z9, Z9
+	VBROADCASTSS 16(R8), Z19
+	VMULPS       Z19, Z8, Z8
+	VMAXPS       Z16, Z8, Z8
+	VMINPS       Z17, Z8, Z8
+	VCVTPS2DQ    Z8, Z8
+	VPADDD       Z18, Z8, Z8
+	VPMOVDB      Z8, (DX)(CX*1)
+	VMULPS       Z19, Z9, Z9
+	VMAXPS       Z16, Z9, Z9
+	VMINPS       Z17, Z9, Z9
+	VCVTPS2DQ    Z9, Z9
+	VPADDD       Z18, Z9, Z9
+	VPMOVDB      Z9, 16(DX)(CX*1)
+	VBROADCASTSS 20(DI), Z19
+	VPADDD       Z19, Z10, Z10
+	VCVTDQ2PS    Z10, Z10
+	VPADDD       Z19, Z11, Z11
+	VCVTDQ2PS    Z11, Z11
+	VBROADCASTSS 20(R8), Z19
+	VMULPS       Z19, Z10, Z10
+	VMAXPS       Z16, Z10, Z10
+	VMINPS       Z17, Z10, Z10
+	VCVTPS2DQ    Z10, Z10
+	VPADDD       Z18, Z10, Z10
+	VPMOVDB      Z10, (DX)(CX*2)
+	VMULPS       Z19, Z11, Z11
+	VMAXPS       Z16, Z11, Z11
+	VMINPS       Z17, Z11, Z11
+	VCVTPS2DQ    Z11, Z11
+	VPADDD       Z18, Z11, Z11
+	VPMOVDB      Z11, 16(DX)(CX*2)
+	VBROADCASTSS 24(DI), Z19
+	VPADDD       Z19, Z12, Z12
+	VCVTDQ2PS    Z12, Z12
+	VPADDD       Z19, Z13, Z13
+	VCVTDQ2PS    Z13, Z13
+	VBROADCASTSS 24(R8), Z19
+	VMULPS       Z19, Z12, Z12
+	VMAXPS       Z16, Z12, Z12
+	VMINPS       Z17, Z12, Z12
+	VCVTPS2DQ    Z12, Z12
+	VPADDD       Z18, Z12, Z12
+	VPMOVDB      Z12, (BX)
+	VMULPS       Z19, Z13, Z13
+	VMAXPS       Z16, Z13, Z13
+	VMINPS       Z17, Z13, Z13
+	VCVTPS2DQ    Z13, Z13
+	VPADDD       Z18, Z13, Z13
+	VPMOVDB      Z13, 16(BX)
+	VBROADCASTSS 28(DI), Z19
+	VPADDD       Z19, Z14, Z14
+	VCVTDQ2PS    Z14, Z14
+	VPADDD       Z19, Z15, Z15
+	VCVTDQ2PS    Z15, Z15
+	VBROADCASTSS 28(R8), Z19
+	VMULPS       Z19, Z14, Z14
+	VMAXPS       Z16, Z14, Z14
+	VMINPS       Z17, Z14, Z14
+	VCVTPS2DQ    Z14, Z14
+	VPADDD       Z18, Z14, Z14
+	VPMOVDB      Z14, (BX)(CX*1)
+	VMULPS       Z19, Z15, Z15
+	VMAXPS       Z16, Z15, Z15
+	VMINPS       Z17, Z15, Z15
+	VCVTPS2DQ    Z15, Z15
+	VPADDD       Z18, Z15, Z15
+	VPMOVDB      Z15, 16(BX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer8x2:
+	CMPQ   AX, $0x00000007
+	JNE    fewer7x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+
+loop7x2:
+	VMOVUPS      (CX), Z14
+	VMOVUPS      64(CX), Z15
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z16
+	VPDPBUSD     Z16, Z14, Z0
+	VPDPBUSD     Z16, Z15, Z1
+	VBROADCASTSS (DI)(DX*1), Z16
+	VPDPBUSD     Z16, Z14, Z2
+	VPDPBUSD     Z16, Z15, Z3
+	VBROADCASTSS (DI)(DX*2), Z16
+	VPDPBUSD     Z16, Z14, Z4
+	VPDPBUSD     Z16, Z15, Z5
+	VBROADCASTSS (R8), Z16
+	VPDPBUSD     Z16, Z14, Z6
+	VPDPBUSD     Z16, Z15, Z7
+	VBROADCASTSS (R8)(DX*1), Z16
+	VPDPBUSD     Z16, Z14, Z8
+	VPDPBUSD     Z16, Z15, Z9
+	VBROADCASTSS (R8)(DX*2), Z16
+	VPDPBUSD     Z16, Z14, Z10
+	VPDPBUSD     Z16, Z15, Z11
+	VBROADCASTSS (R9), Z16
+	VPDPBUSD     Z16, Z14, Z12
+	VPDPBUSD     Z16, Z15, Z13
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop7x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	MOVQ         e+80(FP), SI
+	MOVQ         (SI), DI
+	MOVQ         8(SI), R8
+	VBROADCASTSS 16(SI), Z14
+	VBROADCASTSS 20(SI), Z15
+	VBROADCASTSS 24(SI), Z16
+	VBROADCASTSS (DI), Z17
+	VPADDD       Z17, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z17, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS (R8), Z17
+	VMULPS       Z17, Z0, Z0
+	VMAXPS       Z14, Z0, Z0
+	VMINPS       Z15, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z16, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z17, Z1, Z1
+	VMAXPS       Z14, Z1, Z1
+	VMINPS       Z15, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z16, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VBROADCASTSS 4(DI), Z17
+	VPADDD       Z17, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VPADDD       Z17, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 4(R8), Z17
+	VMULPS       Z17, Z2, Z2
+	VMAXPS       Z14, Z2, Z2
+	VMINPS       Z15, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z16, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*1)
+	VMULPS       Z17, Z3, Z3
+	VMAXPS       Z14, Z3, Z3
+	VMINPS       Z15, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z16, Z3, Z3
+	VPMOVDB      Z3, 16(AX)(CX*1)
+	VBROADCASTSS 8(DI), Z17
+	VPADDD       Z17, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z17, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 8(R8), Z17
+	VMULPS       Z17, Z4, Z4
+	VMAXPS       Z14, Z4, Z4
+	VMINPS       Z15, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z16, Z4, Z4
+	VPMOVDB      Z4, (AX)(CX*2)
+	VMULPS       Z17, Z5, Z5
+	VMAXPS       Z14, Z5, Z5
+	VMINPS       Z15, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z16, Z5, Z5
+	VPMOVDB      Z5, 16(AX)(CX*2)
+	VBROADCASTSS 12(DI), Z17
+	VPADDD       Z17, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VPADDD       Z17, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VBROADCASTSS 12(R8), Z17
+	VMULPS       Z17, Z6, Z6
+	VMAXPS       Z14, Z6, Z6
+	VMINPS       Z15, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z16, Z6, Z6
+	VPMOVDB      Z6, (DX)
+	VMULPS       Z17, Z7, Z7
+	VMAXPS       Z14, Z7, Z7
+	VMINPS       Z15, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z16, Z7, Z7
+	VPMOVDB      Z7, 16(DX)
+	VBROADCASTSS 16(DI), Z17
+	VPADDD       Z17, Z8, Z8
+	VCVTDQ2PS    Z8, Z8
+	VPADDD       Z17, Z9, Z9
+	VCVTDQ2PS    Z9, Z9
+	VBROADCASTSS 16(R8), Z17
+	VMULPS       Z17, Z8, Z8
+	VMAXPS       Z14, Z8, Z8
+	VMINPS       Z15, Z8, Z8
+	VCVTPS2DQ    Z8, Z8
+	VPADDD       Z16, Z8, Z8
+	VPMOVDB      Z8, (DX)(CX*1)
+	VMULPS       Z17, Z9, Z9
+	VMAXPS       Z14, Z9, Z9
+	VMINPS       Z15, Z9, Z9
+	VCVTPS2DQ    Z9, Z9
+	VPADDD       Z16, Z9, Z9
+	VPMOVDB      Z9, 16(DX)(CX*1)
+	VBROADCASTSS 20(DI), Z17
+	VPADDD       Z17, Z10, Z10
+	VCVTDQ2PS    Z10, Z10
+	VPADDD       Z17, Z11, Z11
+	VCVTDQ2PS    Z11, Z11
+	VBROADCASTSS 20(R8), Z17
+	VMULPS       Z17, Z10, Z10
+	VMAXPS       Z14, Z10, Z10
+	VMINPS       Z15, Z10, Z10
+	VCVTPS2DQ    Z10, Z10
+	VPADDD       Z16, Z10, Z10
+	VPMOVDB      Z10, (DX)(CX*2)
+	VMULPS       Z17, Z11, Z11
+	VMAXPS       Z14, Z11, Z11
+	VMINPS       Z15, Z11, Z11
+	VCVTPS2DQ    Z11, Z11
+	VPADDD       Z16, Z11, Z11
+	VPMOVDB      Z11, 16(DX)(CX*2)
+	VBROADCASTSS 24(DI), Z17
+	VPADDD       Z17, Z12, Z12
+	VCVTDQ2PS    Z12, Z12
+	VPADDD       Z17, Z13, Z13
+	VCVTDQ2PS    Z13, Z13
+	VBROADCASTSS 24(R8), Z17
+	VMULPS       Z17, Z12, Z12
+	VMAXPS       Z14, Z12, Z12
+	VMINPS       Z15, Z12, Z12
+	VCVTPS2DQ    Z12, Z12
+	VPADDD       Z16, Z12, Z12
+	VPMOVDB      Z12, (BX)
+	VMULPS       Z17, Z13, Z13
+	VMAXPS       Z14, Z13, Z13
+	VMINPS       Z15, Z13, Z13
+	VCVTPS2DQ    Z13, Z13
+	VPADDD       Z16, Z13, Z13
+	VPMOVDB      Z13, 16(BX)
+	VZEROUPPER
+	RET
+
+fewer7x2:
+	CMPQ   AX, $0x00000006
+	JNE    fewer6x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+
+loop6x2:
+	VMOVUPS      (CX), Z12
+	VMOVUPS      64(CX), Z13
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z14
+	VPDPBUSD     Z14, Z12, Z0
+	VPDPBUSD     Z14, Z13, Z1
+	VBROADCASTSS (DI)(DX*1), Z14
+	VPDPBUSD     Z14, Z12, Z2
+	VPDPBUSD     Z14, Z13, Z3
+	VBROADCASTSS (DI)(DX*2), Z14
+	VPDPBUSD     Z14, Z12, Z4
+	VPDPBUSD     Z14, Z13, Z5
+	VBROADCASTSS (R8), Z14
+	VPDPBUSD     Z14, Z12, Z6
+	VPDPBUSD     Z14, Z13, Z7
+	VBROADCASTSS (R8)(DX*1), Z14
+	VPDPBUSD     Z14, Z12, Z8
+	VPDPBUSD     Z14, Z13, Z9
+	VBROADCASTSS (R8)(DX*2), Z14
+	VPDPBUSD     Z14, Z12, Z10
+	VPDPBUSD     Z14, Z13, Z11
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop6x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	MOVQ         e+80(FP), BX
+	MOVQ         (BX), SI
+	MOVQ         8(BX), DI
+	VBROADCASTSS 16(BX), Z12
+	VBROADCASTSS 20(BX), Z13
+	VBROADCASTSS 24(BX), Z14
+	VBROADCASTSS (SI), Z15
+	VPADDD       Z15, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z15, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS (DI), Z15
+	VMULPS       Z15, Z0, Z0
+	VMAXPS       Z12, Z0, Z0
+	VMINPS       Z13, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z14, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z15, Z1, Z1
+	VMAXPS       Z12, Z1, Z1
+	VMINPS       Z13, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z14, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VBROADCASTSS 4(SI), Z15
+	VPADDD       Z15, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VPADDD       Z15, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 4(DI), Z15
+	VMULPS       Z15, Z2, Z2
+	VMAXPS       Z12, Z2, Z2
+	VMINPS       Z13, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z14, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*1)
+	VMULPS       Z15, Z3, Z3
+	VMAXPS       Z12, Z3, Z3
+	VMINPS       Z13, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z14, Z3, Z3
+	VPMOVDB      Z3, 16(AX)(CX*1)
+	VBROADCASTSS 8(SI), Z15
+	VPADDD       Z15, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z15, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 8(DI), Z15
+	VMULPS       Z15, Z4, Z4
+	VMAXPS       Z12, Z4, Z4
+	VMINPS       Z13, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z14, Z4, Z4
+	VPMOVDB      Z4, (AX)(CX*2)
+	VMULPS       Z15, Z5, Z5
+	VMAXPS       Z12, Z5, Z5
+	VMINPS       Z13, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z14, Z5, Z5
+	VPMOVDB      Z5, 16(AX)(CX*2)
+	VBROADCASTSS 12(SI), Z15
+	VPADDD       Z15, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VPADDD       Z15, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VBROADCASTSS 12(DI), Z15
+	VMULPS       Z15, Z6, Z6
+	VMAXPS       Z12, Z6, Z6
+	VMINPS       Z13, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z14, Z6, Z6
+	VPMOVDB      Z6, (DX)
+	VMULPS       Z15, Z7, Z7
+	VMAXPS       Z12, Z7, Z7
+	VMINPS       Z13, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z14, Z7, Z7
+	VPMOVDB      Z7, 16(DX)
+	VBROADCASTSS 16(SI), Z15
+	VPADDD       Z15, Z8, Z8
+	VCVTDQ2PS    Z8, Z8
+	VPADDD       Z15, Z9, Z9
+	VCVTDQ2PS    Z9, Z9
+	VBROADCASTSS 16(DI), Z15
+	VMULPS       Z15, Z8, Z8
+	VMAXPS       Z12, Z8, Z8
+	VMINPS       Z13, Z8, Z8
+	VCVTPS2DQ    Z8, Z8
+	VPADDD       Z14, Z8, Z8
+	VPMOVDB      Z8, (DX)(CX*1)
+	VMULPS       Z15, Z9, Z9
+	VMAXPS       Z12, Z9, Z9
+	VMINPS       Z13, Z9, Z9
+	VCVTPS2DQ    Z9, Z9
+	VPADDD       Z14, Z9, Z9
+	VPMOVDB      Z9, 16(DX)(CX*1)
+	VBROADCASTSS 20(SI), Z15
+	VPADDD       Z15, Z10, Z10
+	VCVTDQ2PS    Z10, Z10
+	VPADDD       Z15, Z11, Z11
+	VCVTDQ2PS    Z11, Z11
+	VBROADCASTSS 20(DI), Z15
+	VMULPS       Z15, Z10, Z10
+	VMAXPS       Z12, Z10, Z10
+	VMINPS       Z13, Z10, Z10
+	VCVTPS2DQ    Z10, Z10
+	VPADDD       Z14, Z10, Z10
+	VPMOVDB      Z10, (DX)(CX*2)
+	VMULPS       Z15, Z11, Z11
+	VMAXPS       Z12, Z11, Z11
+	VMINPS       Z13, Z11, Z11
+	VCVTPS2DQ    Z11, Z11
+	VPADDD       Z14, Z11, Z11
+	VPMOVDB      Z11, 16(DX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer6x2:
+	CMPQ   AX, $0x00000005
+	JNE    fewer5x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+
+loop5x2:
+	VMOVUPS      (CX), Z10
+	VMOVUPS      64(CX), Z11
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z12
+	VPDPBUSD     Z12, Z10, Z0
+	VPDPBUSD     Z12, Z11, Z1
+	VBROADCASTSS (DI)(DX*1), Z12
+	VPDPBUSD     Z12, Z10, Z2
+	VPDPBUSD     Z12, Z11, Z3
+	VBROADCASTSS (DI)(DX*2), Z12
+	VPDPBUSD     Z12, Z10, Z4
+	VPDPBUSD     Z12, Z11, Z5
+	VBROADCASTSS (R8), Z12
+	VPDPBUSD     Z12, Z10, Z6
+	VPDPBUSD     Z12, Z11, Z7
+	VBROADCASTSS (R8)(DX*1), Z12
+	VPDPBUSD     Z12, Z10, Z8
+	VPDPBUSD     Z12, Z11, Z9
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop5x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	MOVQ         e+80(FP), BX
+	MOVQ         (BX), SI
+	MOVQ         8(BX), DI
+	VBROADCASTSS 16(BX), Z10
+	VBROADCASTSS 20(BX), Z11
+	VBROADCASTSS 24(BX), Z12
+	VBROADCASTSS (SI), Z13
+	VPADDD       Z13, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z13, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS (DI), Z13
+	VMULPS       Z13, Z0, Z0
+	VMAXPS       Z10, Z0, Z0
+	VMINPS       Z11, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z12, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z13, Z1, Z1
+	VMAXPS       Z10, Z1, Z1
+	VMINPS       Z11, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z12, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VBROADCASTSS 4(SI), Z13
+	VPADDD       Z13, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VPADDD       Z13, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 4(DI), Z13
+	VMULPS       Z13, Z2, Z2
+	VMAXPS       Z10, Z2, Z2
+	VMINPS       Z11, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z12, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*1)
+	VMULPS       Z13, Z3, Z3
+	VMAXPS       Z10, Z3, Z3
+	VMINPS       Z11, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z12, Z3, Z3
+	VPMOVDB      Z3, 16(AX)(CX*1)
+	VBROADCASTSS 8(SI), Z13
+	VPADDD       Z13, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z13, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 8(DI), Z13
+	VMULPS       Z13, Z4, Z4
+	VMAXPS       Z10, Z4, Z4
+	VMINPS       Z11, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z12, Z4, Z4
+	VPMOVDB      Z4, (AX)(CX*2)
+	VMULPS       Z13, Z5, Z5
+	VMAXPS       Z10, Z5, Z5
+	VMINPS       Z11, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z12, Z5, Z5
+	VPMOVDB      Z5, 16(AX)(CX*2)
+	VBROADCASTSS 12(SI), Z13
+	VPADDD       Z13, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VPADDD       Z13, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VBROADCASTSS 12(DI), Z13
+	VMULPS       Z13, Z6, Z6
+	VMAXPS       Z10, Z6, Z6
+	VMINPS       Z11, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z12, Z6, Z6
+	VPMOVDB      Z6, (DX)
+	VMULPS       Z13, Z7, Z7
+	VMAXPS       Z10, Z7, Z7
+	VMINPS       Z11, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z12, Z7, Z7
+	VPMOVDB      Z7, 16(DX)
+	VBROADCASTSS 16(SI), Z13
+	VPADDD       Z13, Z8, Z8
+	VCVTDQ2PS    Z8, Z8
+	VPADDD       Z13, Z9, Z9
+	VCVTDQ2PS    Z9, Z9
+	VBROADCASTSS 16(DI), Z13
+	VMULPS       Z13, Z8, Z8
+	VMAXPS       Z10, Z8, Z8
+	VMINPS       Z11, Z8, Z8
+	VCVTPS2DQ    Z8, Z8
+	VPADDD       Z12, Z8, Z8
+	VPMOVDB      Z8, (DX)(CX*1)
+	VMULPS       Z13, Z9, Z9
+	VMAXPS       Z10, Z9, Z9
+	VMINPS       Z11, Z9, Z9
+	VCVTPS2DQ    Z9, Z9
+	VPADDD       Z12, Z9, Z9
+	VPMOVDB      Z9, 16(DX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer5x2:
+	CMPQ   AX, $0x00000004
+	JNE    fewer4x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+
+loop4x2:
+	VMOVUPS      (CX), Z8
+	VMOVUPS      64(CX), Z9
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z10
+	VPDPBUSD     Z10, Z8, Z0
+	VPDPBUSD     Z10, Z9, Z1
+	VBROADCASTSS (DI)(DX*1), Z10
+	VPDPBUSD     Z10, Z8, Z2
+	VPDPBUSD     Z10, Z9, Z3
+	VBROADCASTSS (DI)(DX*2), Z10
+	VPDPBUSD     Z10, Z8, Z4
+	VPDPBUSD     Z10, Z9, Z5
+	VBROADCASTSS (R8), Z10
+	VPDPBUSD     Z10, Z8, Z6
+	VPDPBUSD     Z10, Z9, Z7
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop4x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	MOVQ         e+80(FP), BX
+	MOVQ         (BX), SI
+	MOVQ         8(BX), DI
+	VBROADCASTSS 16(BX), Z8
+	VBROADCASTSS 20(BX), Z9
+	VBROADCASTSS 24(BX), Z10
+	VBROADCASTSS (SI), Z11
+	VPADDD       Z11, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z11, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS (DI), Z11
+	VMULPS       Z11, Z0, Z0
+	VMAXPS       Z8, Z0, Z0
+	VMINPS       Z9, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z10, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z11, Z1, Z1
+	VMAXPS       Z8, Z1, Z1
+	VMINPS       Z9, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z10, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VBROADCASTSS 4(SI), Z11
+	VPADDD       Z11, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VPADDD       Z11, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 4(DI), Z11
+	VMULPS       Z11, Z2, Z2
+	VMAXPS       Z8, Z2, Z2
+	VMINPS       Z9, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z10, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*1)
+	VMULPS       Z11, Z3, Z3
+	VMAXPS       Z8, Z3, Z3
+	VMINPS       Z9, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z10, Z3, Z3
+	VPMOVDB      Z3, 16(AX)(CX*1)
+	VBROADCASTSS 8(SI), Z11
+	VPADDD       Z11, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z11, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 8(DI), Z11
+	VMULPS       Z11, Z4, Z4
+	VMAXPS       Z8, Z4, Z4
+	VMINPS       Z9, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z10, Z4, Z4
+	VPMOVDB      Z4, (AX)(CX*2)
+	VMULPS       Z11, Z5, Z5
+	VMAXPS       Z8, Z5, Z5
+	VMINPS       Z9, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z10, Z5, Z5
+	VPMOVDB      Z5, 16(AX)(CX*2)
+	VBROADCASTSS 12(SI), Z11
+	VPADDD       Z11, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VPADDD       Z11, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VBROADCASTSS 12(DI), Z11
+	VMULPS       Z11, Z6, Z6
+	VMAXPS       Z8, Z6, Z6
+	VMINPS       Z9, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z10, Z6, Z6
+	VPMOVDB      Z6, (DX)
+	VMULPS       Z11, Z7, Z7
+	VMAXPS       Z8, Z7, Z7
+	VMINPS       Z9, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z10, Z7, Z7
+	VPMOVDB      Z7, 16(DX)
+	VZEROUPPER
+	RET
+
+fewer4x2:
+	CMPQ   AX, $0x00000003
+	JNE    fewer3x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+loop3x2:
+	VMOVUPS      (CX), Z6
+	VMOVUPS      64(CX), Z7
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z8
+	VPDPBUSD     Z8, Z6, Z0
+	VPDPBUSD     Z8, Z7, Z1
+	VBROADCASTSS (DI)(DX*1), Z8
+	VPDPBUSD     Z8, Z6, Z2
+	VPDPBUSD     Z8, Z7, Z3
+	VBROADCASTSS (DI)(DX*2), Z8
+	VPDPBUSD     Z8, Z6, Z4
+	VPDPBUSD     Z8, Z7, Z5
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop3x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	MOVQ         e+80(FP), DX
+	MOVQ         (DX), BX
+	MOVQ         8(DX), SI
+	VBROADCASTSS 16(DX), Z6
+	VBROADCASTSS 20(DX), Z7
+	VBROADCASTSS 24(DX), Z8
+	VBROADCASTSS (BX), Z9
+	VPADDD       Z9, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z9, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS (SI), Z9
+	VMULPS       Z9, Z0, Z0
+	VMAXPS       Z6, Z0, Z0
+	VMINPS       Z7, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z8, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z9, Z1, Z1
+	VMAXPS       Z6, Z1, Z1
+	VMINPS       Z7, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z8, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VBROADCASTSS 4(BX), Z9
+	VPADDD       Z9, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VPADDD       Z9, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 4(SI), Z9
+	VMULPS       Z9, Z2, Z2
+	VMAXPS       Z6, Z2, Z2
+	VMINPS       Z7, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z8, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*1)
+	VMULPS       Z9, Z3, Z3
+	VMAXPS       Z6, Z3, Z3
+	VMINPS       Z7, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z8, Z3, Z3
+	VPMOVDB      Z3, 16(AX)(CX*1)
+	VBROADCASTSS 8(BX), Z9
+	VPADDD       Z9, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VPADDD       Z9, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 8(SI), Z9
+	VMULPS       Z9, Z4, Z4
+	VMAXPS       Z6, Z4, Z4
+	VMINPS       Z7, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z8, Z4, Z4
+	VPMOVDB      Z4, (AX)(CX*2)
+	VMULPS       Z9, Z5, Z5
+	VMAXPS       Z6, Z5, Z5
+	VMINPS       Z7, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z8, Z5, Z5
+	VPMOVDB      Z5, 16(AX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer3x2:
+	CMPQ   AX, $0x00000002
+	JNE    fewer2x2
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+loop2x2:
+	VMOVUPS      (CX), Z4
+	VMOVUPS      64(CX), Z5
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z6
+	VPDPBUSD     Z6, Z4, Z0
+	VPDPBUSD     Z6, Z5, Z1
+	VBROADCASTSS (DI)(DX*1), Z6
+	VPDPBUSD     Z6, Z4, Z2
+	VPDPBUSD     Z6, Z5, Z3
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop2x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	MOVQ         e+80(FP), DX
+	MOVQ         (DX), BX
+	MOVQ         8(DX), SI
+	VBROADCASTSS 16(DX), Z4
+	VBROADCASTSS 20(DX), Z5
+	VBROADCASTSS 24(DX), Z6
+	VBROADCASTSS (BX), Z7
+	VPADDD       Z7, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z7, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS (SI), Z7
+	VMULPS       Z7, Z0, Z0
+	VMAXPS       Z4, Z0, Z0
+	VMINPS       Z5, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z6, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z7, Z1, Z1
+	VMAXPS       Z4, Z1, Z1
+	VMINPS       Z5, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z6, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VBROADCASTSS 4(BX), Z7
+	VPADDD       Z7, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VPADDD       Z7, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 4(SI), Z7
+	VMULPS       Z7, Z2, Z2
+	VMAXPS       Z4, Z2, Z2
+	VMINPS       Z5, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z6, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*1)
+	VMULPS       Z7, Z3, Z3
+	VMAXPS       Z4, Z3, Z3
+	VMINPS       Z5, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z6, Z3, Z3
+	VPMOVDB      Z3, 16(AX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer2x2:
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), DX
+	MOVQ   bs+56(FP), BX
+	MOVQ   a+24(FP), SI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+loop1x2:
+	VMOVUPS      (CX), Z2
+	VMOVUPS      64(CX), Z3
+	ADDQ         BX, CX
+	VBROADCASTSS (SI), Z4
+	VPDPBUSD     Z4, Z2, Z0
+	VPDPBUSD     Z4, Z3, Z1
+	ADDQ         DX, SI
+	DECQ         AX
+	JNZ          loop1x2
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	MOVQ         e+80(FP), CX
+	MOVQ         (CX), DX
+	MOVQ         8(CX), BX
+	VBROADCASTSS 16(CX), Z2
+	VBROADCASTSS 20(CX), Z3
+	VBROADCASTSS 24(CX), Z4
+	VBROADCASTSS (DX), Z5
+	VPADDD       Z5, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VPADDD       Z5, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS (BX), Z5
+	VMULPS       Z5, Z0, Z0
+	VMAXPS       Z2, Z0, Z0
+	VMINPS       Z3, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z4, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VMULPS       Z5, Z1, Z1
+	VMAXPS       Z2, Z1, Z1
+	VMINPS       Z3, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z4, Z1, Z1
+	VPMOVDB      Z1, 16(AX)
+	VZEROUPPER
+	RET
+
+narrower2:
+	CMPQ   AX, $0x00000008
+	JNE    fewer8x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+
+loop8x1:
+	VMOVUPS      (CX), Z8
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z9
+	VPDPBUSD     Z9, Z8, Z0
+	VBROADCASTSS (DI)(DX*1), Z9
+	VPDPBUSD     Z9, Z8, Z1
+	VBROADCASTSS (DI)(DX*2), Z9
+	VPDPBUSD     Z9, Z8, Z2
+	VBROADCASTSS (R8), Z9
+	VPDPBUSD     Z9, Z8, Z3
+	VBROADCASTSS (R8)(DX*1), Z9
+	VPDPBUSD     Z9, Z8, Z4
+	VBROADCASTSS (R8)(DX*2), Z9
+	VPDPBUSD     Z9, Z8, Z5
+	VBROADCASTSS (R9), Z9
+	VPDPBUSD     Z9, Z8, Z6
+	VBROADCASTSS (R9)(DX*1), Z9
+	VPDPBUSD     Z9, Z8, Z7
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop8x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	MOVQ         e+80(FP), SI
+	MOVQ         (SI), DI
+	MOVQ         8(SI), R8
+	VBROADCASTSS 16(SI), Z8
+	VBROADCASTSS 20(SI), Z9
+	VBROADCASTSS 24(SI), Z10
+	VBROADCASTSS (DI), Z11
+	VPADDD       Z11, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VBROADCASTSS (R8), Z11
+	VMULPS       Z11, Z0, Z0
+	VMAXPS       Z8, Z0, Z0
+	VMINPS       Z9, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z10, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VBROADCASTSS 4(DI), Z11
+	VPADDD       Z11, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS 4(R8), Z11
+	VMULPS       Z11, Z1, Z1
+	VMAXPS       Z8, Z1, Z1
+	VMINPS       Z9, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z10, Z1, Z1
+	VPMOVDB      Z1, (AX)(CX*1)
+	VBROADCASTSS 8(DI), Z11
+	VPADDD       Z11, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS 8(R8), Z11
+	VMULPS       Z11, Z2, Z2
+	VMAXPS       Z8, Z2, Z2
+	VMINPS       Z9, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z10, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*2)
+	VBROADCASTSS 12(DI), Z11
+	VPADDD       Z11, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 12(R8), Z11
+	VMULPS       Z11, Z3, Z3
+	VMAXPS       Z8, Z3, Z3
+	VMINPS       Z9, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z10, Z3, Z3
+	VPMOVDB      Z3, (DX)
+	VBROADCASTSS 16(DI), Z11
+	VPADDD       Z11, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VBROADCASTSS 16(R8), Z11
+	VMULPS       Z11, Z4, Z4
+	VMAXPS       Z8, Z4, Z4
+	VMINPS       Z9, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z10, Z4, Z4
+	VPMOVDB      Z4, (DX)(CX*1)
+	VBROADCASTSS 20(DI), Z11
+	VPADDD       Z11, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 20(R8), Z11
+	VMULPS       Z11, Z5, Z5
+	VMAXPS       Z8, Z5, Z5
+	VMINPS       Z9, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z10, Z5, Z5
+	VPMOVDB      Z5, (DX)(CX*2)
+	VBROADCASTSS 24(DI), Z11
+	VPADDD       Z11, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VBROADCASTSS 24(R8), Z11
+	VMULPS       Z11, Z6, Z6
+	VMAXPS       Z8, Z6, Z6
+	VMINPS       Z9, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z10, Z6, Z6
+	VPMOVDB      Z6, (BX)
+	VBROADCASTSS 28(DI), Z11
+	VPADDD       Z11, Z7, Z7
+	VCVTDQ2PS    Z7, Z7
+	VBROADCASTSS 28(R8), Z11
+	VMULPS       Z11, Z7, Z7
+	VMAXPS       Z8, Z7, Z7
+	VMINPS       Z9, Z7, Z7
+	VCVTPS2DQ    Z7, Z7
+	VPADDD       Z10, Z7, Z7
+	VPMOVDB      Z7, (BX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer8x1:
+	CMPQ   AX, $0x00000007
+	JNE    fewer7x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	LEAQ   (R8)(DX*1), R9
+	LEAQ   (R9)(DX*2), R9
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+
+loop7x1:
+	VMOVUPS      (CX), Z7
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z8
+	VPDPBUSD     Z8, Z7, Z0
+	VBROADCASTSS (DI)(DX*1), Z8
+	VPDPBUSD     Z8, Z7, Z1
+	VBROADCASTSS (DI)(DX*2), Z8
+	VPDPBUSD     Z8, Z7, Z2
+	VBROADCASTSS (R8), Z8
+	VPDPBUSD     Z8, Z7, Z3
+	VBROADCASTSS (R8)(DX*1), Z8
+	VPDPBUSD     Z8, Z7, Z4
+	VBROADCASTSS (R8)(DX*2), Z8
+	VPDPBUSD     Z8, Z7, Z5
+	VBROADCASTSS (R9), Z8
+	VPDPBUSD     Z8, Z7, Z6
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         AX
+	JNZ          loop7x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	LEAQ         (DX)(CX*1), BX
+	LEAQ         (BX)(CX*2), BX
+	MOVQ         e+80(FP), SI
+	MOVQ         (SI), DI
+	MOVQ         8(SI), R8
+	VBROADCASTSS 16(SI), Z7
+	VBROADCASTSS 20(SI), Z8
+	VBROADCASTSS 24(SI), Z9
+	VBROADCASTSS (DI), Z10
+	VPADDD       Z10, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VBROADCASTSS (R8), Z10
+	VMULPS       Z10, Z0, Z0
+	VMAXPS       Z7, Z0, Z0
+	VMINPS       Z8, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z9, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VBROADCASTSS 4(DI), Z10
+	VPADDD       Z10, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS 4(R8), Z10
+	VMULPS       Z10, Z1, Z1
+	VMAXPS       Z7, Z1, Z1
+	VMINPS       Z8, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z9, Z1, Z1
+	VPMOVDB      Z1, (AX)(CX*1)
+	VBROADCASTSS 8(DI), Z10
+	VPADDD       Z10, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS 8(R8), Z10
+	VMULPS       Z10, Z2, Z2
+	VMAXPS       Z7, Z2, Z2
+	VMINPS       Z8, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z9, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*2)
+	VBROADCASTSS 12(DI), Z10
+	VPADDD       Z10, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 12(R8), Z10
+	VMULPS       Z10, Z3, Z3
+	VMAXPS       Z7, Z3, Z3
+	VMINPS       Z8, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z9, Z3, Z3
+	VPMOVDB      Z3, (DX)
+	VBROADCASTSS 16(DI), Z10
+	VPADDD       Z10, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VBROADCASTSS 16(R8), Z10
+	VMULPS       Z10, Z4, Z4
+	VMAXPS       Z7, Z4, Z4
+	VMINPS       Z8, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z9, Z4, Z4
+	VPMOVDB      Z4, (DX)(CX*1)
+	VBROADCASTSS 20(DI), Z10
+	VPADDD       Z10, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 20(R8), Z10
+	VMULPS       Z10, Z5, Z5
+	VMAXPS       Z7, Z5, Z5
+	VMINPS       Z8, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z9, Z5, Z5
+	VPMOVDB      Z5, (DX)(CX*2)
+	VBROADCASTSS 24(DI), Z10
+	VPADDD       Z10, Z6, Z6
+	VCVTDQ2PS    Z6, Z6
+	VBROADCASTSS 24(R8), Z10
+	VMULPS       Z10, Z6, Z6
+	VMAXPS       Z7, Z6, Z6
+	VMINPS       Z8, Z6, Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z9, Z6, Z6
+	VPMOVDB      Z6, (BX)
+	VZEROUPPER
+	RET
+
+fewer7x1:
+	CMPQ   AX, $0x00000006
+	JNE    fewer6x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+
+loop6x1:
+	VMOVUPS      (CX), Z6
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z7
+	VPDPBUSD     Z7, Z6, Z0
+	VBROADCASTSS (DI)(DX*1), Z7
+	VPDPBUSD     Z7, Z6, Z1
+	VBROADCASTSS (DI)(DX*2), Z7
+	VPDPBUSD     Z7, Z6, Z2
+	VBROADCASTSS (R8), Z7
+	VPDPBUSD     Z7, Z6, Z3
+	VBROADCASTSS (R8)(DX*1), Z7
+	VPDPBUSD     Z7, Z6, Z4
+	VBROADCASTSS (R8)(DX*2), Z7
+	VPDPBUSD     Z7, Z6, Z5
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop6x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	MOVQ         e+80(FP), BX
+	MOVQ         (BX), SI
+	MOVQ         8(BX), DI
+	VBROADCASTSS 16(BX), Z6
+	VBROADCASTSS 20(BX), Z7
+	VBROADCASTSS 24(BX), Z8
+	VBROADCASTSS (SI), Z9
+	VPADDD       Z9, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VBROADCASTSS (DI), Z9
+	VMULPS       Z9, Z0, Z0
+	VMAXPS       Z6, Z0, Z0
+	VMINPS       Z7, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z8, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VBROADCASTSS 4(SI), Z9
+	VPADDD       Z9, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS 4(DI), Z9
+	VMULPS       Z9, Z1, Z1
+	VMAXPS       Z6, Z1, Z1
+	VMINPS       Z7, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z8, Z1, Z1
+	VPMOVDB      Z1, (AX)(CX*1)
+	VBROADCASTSS 8(SI), Z9
+	VPADDD       Z9, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS 8(DI), Z9
+	VMULPS       Z9, Z2, Z2
+	VMAXPS       Z6, Z2, Z2
+	VMINPS       Z7, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z8, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*2)
+	VBROADCASTSS 12(SI), Z9
+	VPADDD       Z9, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 12(DI), Z9
+	VMULPS       Z9, Z3, Z3
+	VMAXPS       Z6, Z3, Z3
+	VMINPS       Z7, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z8, Z3, Z3
+	VPMOVDB      Z3, (DX)
+	VBROADCASTSS 16(SI), Z9
+	VPADDD       Z9, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VBROADCASTSS 16(DI), Z9
+	VMULPS       Z9, Z4, Z4
+	VMAXPS       Z6, Z4, Z4
+	VMINPS       Z7, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z8, Z4, Z4
+	VPMOVDB      Z4, (DX)(CX*1)
+	VBROADCASTSS 20(SI), Z9
+	VPADDD       Z9, Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VBROADCASTSS 20(DI), Z9
+	VMULPS       Z9, Z5, Z5
+	VMAXPS       Z6, Z5, Z5
+	VMINPS       Z7, Z5, Z5
+	VCVTPS2DQ    Z5, Z5
+	VPADDD       Z8, Z5, Z5
+	VPMOVDB      Z5, (DX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer6x1:
+	CMPQ   AX, $0x00000005
+	JNE    fewer5x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+
+loop5x1:
+	VMOVUPS      (CX), Z5
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z6
+	VPDPBUSD     Z6, Z5, Z0
+	VBROADCASTSS (DI)(DX*1), Z6
+	VPDPBUSD     Z6, Z5, Z1
+	VBROADCASTSS (DI)(DX*2), Z6
+	VPDPBUSD     Z6, Z5, Z2
+	VBROADCASTSS (R8), Z6
+	VPDPBUSD     Z6, Z5, Z3
+	VBROADCASTSS (R8)(DX*1), Z6
+	VPDPBUSD     Z6, Z5, Z4
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop5x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	MOVQ         e+80(FP), BX
+	MOVQ         (BX), SI
+	MOVQ         8(BX), DI
+	VBROADCASTSS 16(BX), Z5
+	VBROADCASTSS 20(BX), Z6
+	VBROADCASTSS 24(BX), Z7
+	VBROADCASTSS (SI), Z8
+	VPADDD       Z8, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VBROADCASTSS (DI), Z8
+	VMULPS       Z8, Z0, Z0
+	VMAXPS       Z5, Z0, Z0
+	VMINPS       Z6, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z7, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VBROADCASTSS 4(SI), Z8
+	VPADDD       Z8, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS 4(DI), Z8
+	VMULPS       Z8, Z1, Z1
+	VMAXPS       Z5, Z1, Z1
+	VMINPS       Z6, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z7, Z1, Z1
+	VPMOVDB      Z1, (AX)(CX*1)
+	VBROADCASTSS 8(SI), Z8
+	VPADDD       Z8, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS 8(DI), Z8
+	VMULPS       Z8, Z2, Z2
+	VMAXPS       Z5, Z2, Z2
+	VMINPS       Z6, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z7, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*2)
+	VBROADCASTSS 12(SI), Z8
+	VPADDD       Z8, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 12(DI), Z8
+	VMULPS       Z8, Z3, Z3
+	VMAXPS       Z5, Z3, Z3
+	VMINPS       Z6, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z7, Z3, Z3
+	VPMOVDB      Z3, (DX)
+	VBROADCASTSS 16(SI), Z8
+	VPADDD       Z8, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VBROADCASTSS 16(DI), Z8
+	VMULPS       Z8, Z4, Z4
+	VMAXPS       Z5, Z4, Z4
+	VMINPS       Z6, Z4, Z4
+	VCVTPS2DQ    Z4, Z4
+	VPADDD       Z7, Z4, Z4
+	VPMOVDB      Z4, (DX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer5x1:
+	CMPQ   AX, $0x00000004
+	JNE    fewer4x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	LEAQ   (DI)(DX*1), R8
+	LEAQ   (R8)(DX*2), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+
+loop4x1:
+	VMOVUPS      (CX), Z4
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z5
+	VPDPBUSD     Z5, Z4, Z0
+	VBROADCASTSS (DI)(DX*1), Z5
+	VPDPBUSD     Z5, Z4, Z1
+	VBROADCASTSS (DI)(DX*2), Z5
+	VPDPBUSD     Z5, Z4, Z2
+	VBROADCASTSS (R8), Z5
+	VPDPBUSD     Z5, Z4, Z3
+	ADDQ         BX, DI
+	ADDQ         BX, R8
+	DECQ         AX
+	JNZ          loop4x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	LEAQ         (AX)(CX*1), DX
+	LEAQ         (DX)(CX*2), DX
+	MOVQ         e+80(FP), BX
+	MOVQ         (BX), SI
+	MOVQ         8(BX), DI
+	VBROADCASTSS 16(BX), Z4
+	VBROADCASTSS 20(BX), Z5
+	VBROADCASTSS 24(BX), Z6
+	VBROADCASTSS (SI), Z7
+	VPADDD       Z7, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VBROADCASTSS (DI), Z7
+	VMULPS       Z7, Z0, Z0
+	VMAXPS       Z4, Z0, Z0
+	VMINPS       Z5, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z6, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VBROADCASTSS 4(SI), Z7
+	VPADDD       Z7, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS 4(DI), Z7
+	VMULPS       Z7, Z1, Z1
+	VMAXPS       Z4, Z1, Z1
+	VMINPS       Z5, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z6, Z1, Z1
+	VPMOVDB      Z1, (AX)(CX*1)
+	VBROADCASTSS 8(SI), Z7
+	VPADDD       Z7, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS 8(DI), Z7
+	VMULPS       Z7, Z2, Z2
+	VMAXPS       Z4, Z2, Z2
+	VMINPS       Z5, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z6, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*2)
+	VBROADCASTSS 12(SI), Z7
+	VPADDD       Z7, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VBROADCASTSS 12(DI), Z7
+	VMULPS       Z7, Z3, Z3
+	VMAXPS       Z4, Z3, Z3
+	VMINPS       Z5, Z3, Z3
+	VCVTPS2DQ    Z3, Z3
+	VPADDD       Z6, Z3, Z3
+	VPMOVDB      Z3, (DX)
+	VZEROUPPER
+	RET
+
+fewer4x1:
+	CMPQ   AX, $0x00000003
+	JNE    fewer3x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+
+loop3x1:
+	VMOVUPS      (CX), Z3
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z4
+	VPDPBUSD     Z4, Z3, Z0
+	VBROADCASTSS (DI)(DX*1), Z4
+	VPDPBUSD     Z4, Z3, Z1
+	VBROADCASTSS (DI)(DX*2), Z4
+	VPDPBUSD     Z4, Z3, Z2
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop3x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	MOVQ         e+80(FP), DX
+	MOVQ         (DX), BX
+	MOVQ         8(DX), SI
+	VBROADCASTSS 16(DX), Z3
+	VBROADCASTSS 20(DX), Z4
+	VBROADCASTSS 24(DX), Z5
+	VBROADCASTSS (BX), Z6
+	VPADDD       Z6, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VBROADCASTSS (SI), Z6
+	VMULPS       Z6, Z0, Z0
+	VMAXPS       Z3, Z0, Z0
+	VMINPS       Z4, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z5, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VBROADCASTSS 4(BX), Z6
+	VPADDD       Z6, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS 4(SI), Z6
+	VMULPS       Z6, Z1, Z1
+	VMAXPS       Z3, Z1, Z1
+	VMINPS       Z4, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z5, Z1, Z1
+	VPMOVDB      Z1, (AX)(CX*1)
+	VBROADCASTSS 8(BX), Z6
+	VPADDD       Z6, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VBROADCASTSS 8(SI), Z6
+	VMULPS       Z6, Z2, Z2
+	VMAXPS       Z3, Z2, Z2
+	VMINPS       Z4, Z2, Z2
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z5, Z2, Z2
+	VPMOVDB      Z2, (AX)(CX*2)
+	VZEROUPPER
+	RET
+
+fewer3x1:
+	CMPQ   AX, $0x00000002
+	JNE    fewer2x1
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), BX
+	MOVQ   bs+56(FP), SI
+	MOVQ   a+24(FP), DI
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+
+loop2x1:
+	VMOVUPS      (CX), Z2
+	ADDQ         SI, CX
+	VBROADCASTSS (DI), Z3
+	VPDPBUSD     Z3, Z2, Z0
+	VBROADCASTSS (DI)(DX*1), Z3
+	VPDPBUSD     Z3, Z2, Z1
+	ADDQ         BX, DI
+	DECQ         AX
+	JNZ          loop2x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	MOVQ         e+80(FP), DX
+	MOVQ         (DX), BX
+	MOVQ         8(DX), SI
+	VBROADCASTSS 16(DX), Z2
+	VBROADCASTSS 20(DX), Z3
+	VBROADCASTSS 24(DX), Z4
+	VBROADCASTSS (BX), Z5
+	VPADDD       Z5, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VBROADCASTSS (SI), Z5
+	VMULPS       Z5, Z0, Z0
+	VMAXPS       Z2, Z0, Z0
+	VMINPS       Z3, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z4, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VBROADCASTSS 4(BX), Z5
+	VPADDD       Z5, Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VBROADCASTSS 4(SI), Z5
+	VMULPS       Z5, Z1, Z1
+	VMAXPS       Z2, Z1, Z1
+	VMINPS       Z3, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPADDD       Z4, Z1, Z1
+	VPMOVDB      Z1, (AX)(CX*1)
+	VZEROUPPER
+	RET
+
+fewer2x1:
+	MOVQ   k+16(FP), AX
+	MOVQ   b+48(FP), CX
+	MOVQ   rs+32(FP), DX
+	MOVQ   cs+40(FP), DX
+	MOVQ   bs+56(FP), BX
+	MOVQ   a+24(FP), SI
+	VPXORD Z0, Z0, Z0
+
+loop1x1:
+	VMOVUPS      (CX), Z1
+	ADDQ         BX, CX
+	VBROADCASTSS (SI), Z2
+	VPDPBUSD     Z2, Z1, Z0
+	ADDQ         DX, SI
+	DECQ         AX
+	JNZ          loop1x1
+	MOVQ         c+64(FP), AX
+	MOVQ         ldc+72(FP), CX
+	MOVQ         e+80(FP), CX
+	MOVQ         (CX), DX
+	MOVQ         8(CX), BX
+	VBROADCASTSS 16(CX), Z1
+	VBROADCASTSS 20(CX), Z2
+	VBROADCASTSS 24(CX), Z3
+	VBROADCASTSS (DX), Z4
+	VPADDD       Z4, Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VBROADCASTSS (BX), Z4
+	VMULPS       Z4, Z0, Z0
+	VMAXPS       Z1, Z0, Z0
+	VMINPS       Z2, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPADDD       Z3, Z0, Z0
+	VPMOVDB      Z0, (AX)
+	VZEROUPPER
+	RET
+
+// func packQuadsAVX512(dst *int32, ldd int, src *byte, o1 int, o2 int, o3 int, step int, quads int, cols int, flip uint32)
+// Requires: AVX, AVX512F
+TEXT ·packQuadsAVX512(SB), NOSPLIT, $8-76
+	MOVQ         dst+0(FP), AX
+	MOVQ         ldd+8(FP), DX
+	MOVQ         src+16(FP), BX
+	MOVQ         step+48(FP), SI
+	MOVQ         quads+56(FP), DI
+	MOVQ         cols+64(FP), R8
+	MOVQ         o1+24(FP), R9
+	MOVQ         o2+32(FP), R10
+	MOVQ         o3+40(FP), R11
+	SHLQ         $0x02, DX
+	VBROADCASTSS flip+72(FP), Z0
+	MOVQ         R8, CX
+	ANDQ         $0x0f, CX
+	MOVQ         $0x00000001, R12
+	SHLQ         CL, R12
+	DECQ         R12
+	KMOVW        R12, K1
+
+quad:
+	XORQ R12, R12
+	MOVQ AX, R13
+	LEAQ (BX)(R9*1), R14
+	LEAQ (BX)(R10*1), R15
+	LEAQ (BX)(R11*1), BP
+	MOVQ R8, CX
+
+vec:
+	CMPQ      CX, $0x10
+	JL        rest
+	VPMOVZXBD (BX)(R12*1), Z1
+	VPMOVZXBD (R14)(R12*1), Z2
+	VPSLLD    $0x08, Z2, Z2
+	VPMOVZXBD (R15)(R12*1), Z3
+	VPSLLD    $0x10, Z3, Z3
+	VPMOVZXBD (BP)(R12*1), Z4
+	VPSLLD    $0x18, Z4, Z4
+	VPORD     Z2, Z1, Z1
+	VPORD     Z4, Z3, Z3
+	VPORD     Z3, Z1, Z1
+	VPXORD    Z0, Z1, Z1
+	VMOVUPS   Z1, (R13)(R12*4)
+	ADDQ      $0x10, R12
+	SUBQ      $0x10, CX
+	JMP       vec
+
+rest:
+	TESTQ       CX, CX
+	JZ          next
+	VPMOVZXBD.Z (BX)(R12*1), K1, Z1
+	VPMOVZXBD.Z (R14)(R12*1), K1, Z2
+	VPSLLD      $0x08, Z2, Z2
+	VPMOVZXBD.Z (R15)(R12*1), K1, Z3
+	VPSLLD      $0x10, Z3, Z3
+	VPMOVZXBD.Z (BP)(R12*1), K1, Z4
+	VPSLLD      $0x18, Z4, Z4
+	VPORD       Z2, Z1, Z1
+	VPORD       Z4, Z3, Z3
+	VPORD       Z3, Z1, Z1
+	VPXORD      Z0, Z1, Z1
+	VMOVUPS     Z1, K1, (R13)(R12*4)
+
+next:
+	ADDQ SI, BX
+	ADDQ DX, AX
+	DECQ DI
+	JNZ  quad
+	VZEROUPPER
+	RET
+
 // func requantAVX512(dst *byte, sums *int32, vecs int, factor float32, lo float32, hi float32, zero int32)
 // Requires: AVX, AVX512F
 TEXT ·requantAVX512(SB), NOSPLIT, $0-40
@@ -4787,6 +11006,32 @@ loop:
 	VZEROUPPER
 	RET
 
+// func roundAVX512(dst *byte, x *float32, vecs int, factor float32, lo float32, hi float32, zero int32)
+// Requires: AVX, AVX512F
+TEXT ·roundAVX512(SB), NOSPLIT, $0-40
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         vecs+16(FP), DX
+	VBROADCASTSS factor+24(FP), Z0
+	VBROADCASTSS lo+28(FP), Z1
+	VBROADCASTSS hi+32(FP), Z2
+	VBROADCASTSS zero+36(FP), Z3
+
+loop:
+	VMOVUPS   (CX), Z4
+	VMULPS    Z0, Z4, Z4
+	VMAXPS    Z1, Z4, Z4
+	VMINPS    Z2, Z4, Z4
+	VCVTPS2DQ Z4, Z4
+	VPADDD    Z3, Z4, Z4
+	VPMOVDB   Z4, (AX)
+	ADDQ      $0x00000010, AX
+	ADDQ      $0x00000040, CX
+	DECQ      DX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
 // func dequantUAVX512(dst *float32, x *byte, vecs int, scale float32, zero float32)
 // Requires: AVX, AVX512F
 TEXT ·dequantUAVX512(SB), NOSPLIT, $0-32
@@ -4827,6 +11072,30 @@ loop:
 	ADDQ      $0x00000040, AX
 	ADDQ      $0x00000010, CX
 	DECQ      DX
+	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func scaleSumsAVX512(dst *float32, sums *int32, less *int32, scale *float32, bias *float32, vecs int)
+// Requires: AVX, AVX512F
+TEXT ·scaleSumsAVX512(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ sums+8(FP), CX
+	MOVQ less+16(FP), DX
+	MOVQ scale+24(FP), BX
+	MOVQ bias+32(FP), SI
+	MOVQ vecs+40(FP), DI
+	XORQ R8, R8
+
+loop:
+	VMOVUPS   (CX)(R8*1), Z0
+	VPADDD    (DX)(R8*1), Z0, Z0
+	VCVTDQ2PS Z0, Z0
+	VMULPS    (BX)(R8*1), Z0, Z0
+	VADDPS    (SI)(R8*1), Z0, Z0
+	VMOVUPS   Z0, (AX)(R8*1)
+	ADDQ      $0x00000040, R8
+	DECQ      DI
 	JNZ       loop
 	VZEROUPPER
 	RET

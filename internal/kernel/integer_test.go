@@ -26,30 +26,25 @@ func signed8(x []uint8) []int8 {
 	return y
 }
 
-func TestIntProduct(t *testing.T) {
-	everyForm(t, func(t *testing.T) {
+// everyIntForm is everyForm, with VNNI, where there is, and without.
+func everyIntForm(t *testing.T, f func(t *testing.T)) {
+	everyForm(t, f)
+	if quadForm() == nil && !withVNNI(true) {
+		return
+	}
+	withVNNI(false)
+	defer withVNNI(true)
+	everyForm(t, f)
+}
+
+func TestIntMatrix(t *testing.T) {
+	everyIntForm(t, func(t *testing.T) {
 		r := newRand()
-		for _, m := range []int{1, 5, 8, 13, 70} {
-			for _, n := range []int{1, 4, 15, 48, 65, 530} {
-				for _, k := range []int{1, 2, 7, 300} {
-					a, b := bytes8(r, m*k), signed8(bytes8(r, k*n))
-					za, zb := []int32{3}, make([]int32, n)
-					for i := range zb {
-						zb[i] = int32(r.IntN(256) - 128)
-					}
-					h := PairLen(k)
-					pa, pb, c := make([]int32, m*h), make([]int32, h*n), make([]int32, m*n)
-					PairRows(pa, a, m, k, za)
-					PairCols(pb, b, k, n, zb)
-					IntProduct(m, n, h, pa, pb, c, 2)
-					for i := range c {
-						var want int32
-						for p := range k {
-							want += (int32(a[i/n*k+p]) - 3) * (int32(b[p*n+i%n]) - zb[i%n])
-						}
-						if c[i] != want {
-							t.Fatalf("%d x %d x %d: element %d is %d, want %d", m, n, k, i, c[i], want)
-						}
+		for _, m := range []int{1, 5, 8, 17} {
+			for _, n := range []int{1, 4, 15, 48, 65, 150} {
+				for _, k := range []int{0, 1, 2, 4, 7, 66} {
+					for zeros := range 3 {
+						checkIntMatrix(t, r, m, n, k, zeros)
 					}
 				}
 			}
@@ -57,32 +52,153 @@ func TestIntProduct(t *testing.T) {
 	})
 }
 
+// checkIntMatrix multiplies each combination of signed and unsigned codes; zeros: none, one of both sides, or one for each row and column.
+func checkIntMatrix(t *testing.T, r *rand.Rand, m, n, k, zeros int) {
+	a, b := bytes8(r, m*k), bytes8(r, k*n)
+	za, zb := make([]int32, [...]int{0, 1, m}[zeros]), make([]int32, [...]int{0, 1, n}[zeros])
+	for i := range za {
+		za[i] = int32(r.IntN(128))
+	}
+	for i := range zb {
+		zb[i] = int32(r.IntN(128))
+	}
+	check := func(name string, w *IntMatrix, x Codes, av, bv func(i int) int32) {
+		c, y := make([]int32, m*n), make([]float32, m*n)
+		w.Sums(m, x, za, c, 2)
+		add, scale, bias := make([]int32, n), random(r, n), random(r, n)
+		for i := range add {
+			add[i] = int32(r.IntN(2000) - 1000)
+		}
+		e := &Epilogue{Add: random(r, m*n), Lo: -1000, Hi: 1e30, Then: func(row []float32) { Scale(2, row) }}
+		w.Floats(m, x, za, add, scale, bias, e, y, 2)
+		for i := range c {
+			var want int32
+			for p := range k {
+				want += (av(i/n*k+p) - zeroAt(za, i/n)) * (bv(p*n+i%n) - zeroAt(zb, i%n))
+			}
+			if c[i] != want {
+				t.Fatalf("%s %d x %d x %d: element %d is %d, want %d", name, m, n, k, i, c[i], want)
+			}
+			f := float32(float32(want+add[i%n])*scale[i%n]) + bias[i%n] + e.Add[i]
+			near(t, name, i, float64(y[i]), float64(2*max(f, -1000)), 0)
+		}
+	}
+	at := func(x []uint8) func(i int) int32 { return func(i int) int32 { return int32(x[i]) } }
+	signed := func(x []uint8) func(i int) int32 { return func(i int) int32 { return int32(int8(x[i])) } }
+	check("u8 u8", PackIntMatrix(k, n, b, zb), CodesOf(a, 0), at(a), at(b))
+	check("u8 s8", PackIntMatrix(k, n, signed8(b), zb), CodesOf(a, 0), at(a), signed(b))
+	check("s8 u8", PackIntMatrix(k, n, b, zb), CodesOf(signed8(a), 0), signed(a), at(b))
+	check("s8 s8", PackIntMatrix(k, n, signed8(b), zb), CodesOf(signed8(a), 0), signed(a), signed(b))
+}
+
 func TestIntConv(t *testing.T) {
-	everyForm(t, func(t *testing.T) {
+	everyIntForm(t, func(t *testing.T) {
 		r := newRand()
-		for _, s := range convCases {
+		for i, s := range convCases {
 			s := s.normal()
 			const images = 2
-			in, out, ic := s.InC*s.H*s.W, s.OutC*s.OutH()*s.OutW(), s.InC/s.Groups
-			x, w, zw := bytes8(r, images*in), signed8(bytes8(r, s.OutC*ic*s.KH*s.KW)), make([]int32, s.OutC)
+			in, k := s.InC*s.H*s.W, s.InC/s.Groups*s.KH*s.KW
+			x, w, zw := bytes8(r, images*in), bytes8(r, s.OutC*k), make([]int32, s.OutC*(i%2))
 			for i := range zw {
 				zw[i] = int32(r.IntN(5) - 2)
 			}
-			pairs, y := make([]int32, images*s.Groups*PairLen(ic)*s.H*s.W), make([]int32, images*out)
-			PairChannels(pairs, s, images, x, 7, 2)
-			PackIntConv(s, w, zw).Run(s, images, pairs, y, 2)
-			fx, fw := make([]float32, len(x)), make([]float32, len(w))
-			for i, v := range x {
-				fx[i] = float32(v) - 7
+			at := func(x []uint8) func(i int) float32 { return func(i int) float32 { return float32(x[i]) } }
+			signed := func(x []uint8) func(i int) float32 { return func(i int) float32 { return float32(int8(x[i])) } }
+			checkIntConv(t, r, s, images, PackIntConv(s, signed8(w), zw), CodesOf(x, 7), at(x), signed(w), zw)
+			checkIntConv(t, r, s, images, PackIntConv(s, w, zw), CodesOf(signed8(x), -7), signed(x), at(w), zw)
+			checkIntConv(t, r, s, images, PackIntConv(s, w, []int32{128}), CodesOf(x, 130), at(x), at(w), []int32{128})
+		}
+	})
+}
+
+func checkIntConv(t *testing.T, r *rand.Rand, s ConvShape, images int, c *IntConv, x Codes, xv, wv func(i int) float32, zw []int32) {
+	t.Helper()
+	in, out, k := s.InC*s.H*s.W, s.OutC*s.OutH()*s.OutW(), s.InC/s.Groups*s.KH*s.KW
+	fx, fw := make([]float32, images*in), make([]float32, s.OutC*k)
+	for i := range fx {
+		fx[i] = xv(i) - float32(x.Zero)
+	}
+	for i := range fw {
+		fw[i] = wv(i) - float32(zeroAt(zw, i/k))
+	}
+	y, u, v := make([]int32, images*out), make([]uint8, images*out), make([]int8, images*out)
+	c.Sums(s, images, x, y, 2)
+	round := &Rounding{Bias: make([]int32, s.OutC), Factor: make([]float32, s.OutC)}
+	for i := range round.Bias {
+		round.Bias[i], round.Factor[i] = int32(r.IntN(1000)), 1/float32(int(1)<<(6+r.IntN(4))) // halves occur
+	}
+	c.Codes(s, images, x, CodesOf(u, 9), round, 2)
+	c.Codes(s, images, x, CodesOf(v, -3), &Rounding{Factor: round.Factor}, 2)
+	for i := range images {
+		want, _ := naiveConv(s, fx[i*in:(i+1)*in], fw, make([]float32, s.OutC))
+		for j, sum := range want {
+			ch := j / (s.OutH() * s.OutW())
+			f := float64(round.Factor[ch])
+			near(t, fmt.Sprintf("%+v", s), j, float64(y[i*out+j]), sum, 0)
+			near(t, "uint8", j, float64(u[i*out+j]), min(255, max(0, math.RoundToEven((sum+float64(round.Bias[ch]))*f)+9)), 0)
+			near(t, "int8", j, float64(v[i*out+j]), min(127, max(-128, math.RoundToEven(sum*f)-3)), 0)
+		}
+	}
+}
+
+// TestQuadsInGo holds the Go forms of the quads against the pairs.
+func TestQuadsInGo(t *testing.T) {
+	r := newRand()
+	for _, k := range []int{1, 3, 9} {
+		a, b := bytes8(r, 8*4*k), bytes8(r, 4*k*48)
+		for _, tiling := range quadForms() {
+			panel, want, got := make([]int32, k*48), make([]int32, 8*48), make([]int32, 8*48)
+			genericQuads.packRowsOfBytes(panel, 48, b, 48, 4*k, 48, flipBits)
+			packed := make([]int32, len(panel))
+			tiling.packRowsOfBytes(packed, 48, b, 48, 4*k, 48, flipBits)
+			for i, v := range panel {
+				near(t, "packed", i, float64(packed[i]), float64(v), 0)
 			}
-			for i, v := range w {
-				fw[i] = float32(int32(v) - zw[i/(ic*s.KH*s.KW)])
-			}
-			for i := range images {
-				want, _ := naiveConv(s, fx[i*in:(i+1)*in], fw, make([]float32, s.OutC))
-				for j, v := range want {
-					near(t, fmt.Sprintf("%+v", s), j, float64(y[i*out+j]), v, 0)
+			for cols := 16; cols <= 48; cols += 16 {
+				for rows := 1; rows <= 8; rows++ {
+					for i, f := range []quadMicro{tiling.sums, tiling.swapped} {
+						[]quadMicro{genericQuads.sums, genericQuads.swapped}[i](rows, cols, k, a, 4*k, 4, byteWords(panel), 4*48, want, 48)
+						f(rows, cols, k, a, 4*k, 4, byteWords(panel), 4*48, got, 48)
+						for j := range rows * 48 {
+							if j%48 < cols {
+								near(t, "sum", j, float64(got[j]), float64(want[j]), 0)
+							}
+						}
+					}
+					e := &rounding{&make([]int32, 8)[0], &[]float32{1, .5, .25, .125, 1, 2, 3, 1e-3}[0], -20, 235, 20}
+					cw, cg := make([]byte, 8*48), make([]byte, 8*48)
+					quadCodesGeneric(rows, cols, k, a, 4*k, 4, byteWords(panel), 4*48, cw, 48, e)
+					tiling.codes(rows, cols, k, a, 4*k, 4, byteWords(panel), 4*48, cg, 48, e)
+					for j := range cw {
+						near(t, "code", j, float64(cg[j]), float64(cw[j]), 0)
+					}
 				}
+			}
+		}
+	}
+}
+
+func TestScaleSums(t *testing.T) {
+	everyForm(t, func(t *testing.T) {
+		r := newRand()
+		for _, n := range sizes {
+			x, f, u := random(r, n), make([]float32, n), make([]uint8, n)
+			for i := range x {
+				x[i] = float32(math.Round(float64(40 * x[i])))
+			}
+			active.round(u, x, 0.25, -7, 248, 7)
+			for i, v := range x {
+				near(t, "round", i, float64(u[i]), min(255, max(0, math.RoundToEven(float64(v)/4)+7)), 0)
+			}
+			less, scale, bias := make([]int32, n), random(r, n), random(r, n)
+			for i := range f {
+				f[i], less[i] = math.Float32frombits(uint32(r.Int32()-1<<30)), r.Int32N(1000)
+			}
+			want := make([]float32, n)
+			scaleSumsGeneric(want, intWords(f), less, scale, bias)
+			active.scaleSums(f, intWords(f), less, scale, bias)
+			for i, v := range f {
+				near(t, "scale", i, float64(v), float64(want[i]), 0)
 			}
 		}
 	})
@@ -149,8 +265,21 @@ func TestQuantize(t *testing.T) {
 	})
 }
 
-func BenchmarkIntProduct(b *testing.B) {
+func BenchmarkIntMatrix(b *testing.B) {
 	const n = 512
-	x, y := make([]int32, n*n/2), make([]int32, n*n)
-	fastest(b, 2*n*n*n, func() { IntProduct(n, n, n/2, x, x, y, 1) })
+	x, y := make([]uint8, n*n), make([]int32, n*n)
+	w := PackIntMatrix(n, n, make([]int8, n*n), nil)
+	fastest(b, 2*n*n*n, func() { w.Sums(n, CodesOf(x, 0), nil, y, 1) })
+}
+
+func BenchmarkIntConv(b *testing.B) {
+	for name, s := range map[string]ConvShape{"1x1": square(96, 24, 1, 56, 1, 1, 1, 0), "expand": square(24, 144, 1, 56, 1, 1, 1, 0), "3x3": square(64, 64, 1, 28, 3, 1, 1, 1), "small": square(192, 1152, 1, 7, 1, 1, 1, 0)} {
+		s = s.normal()
+		x, y := make([]uint8, s.InC*s.H*s.W), make([]uint8, s.OutC*s.OutH()*s.OutW())
+		c := PackIntConv(s, make([]int8, s.OutC*s.InC*s.KH*s.KW), nil)
+		r := &Rounding{Factor: make([]float32, s.OutC)}
+		b.Run(name, func(b *testing.B) {
+			fastest(b, 2*s.OutC*s.InC*s.KH*s.KW*s.OutH()*s.OutW(), func() { c.Codes(s, 1, CodesOf(x, 0), CodesOf(y, 0), r, 1) })
+		})
+	}
 }

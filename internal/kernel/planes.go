@@ -1,5 +1,7 @@
 package kernel
 
+import "math"
+
 // planes holds padded images cut into phases: with steps sh and sw, element (r, c) of the padded image lies in phase (r%sh, c%sw), at
 // row r/sh and column c/sw of it. What one kernel position sees along an output row is then consecutive in memory, for any stride.
 type planes struct {
@@ -7,12 +9,13 @@ type planes struct {
 	sh, sw      int
 	rows, pitch int // of one phase
 	buf         []float32
+	fill        float32 // the padding: 0, or the bits of a word of codes
 }
 
 // planeSlack elements, and eight rows, behind the last plane may be read by the kernels; what is read there is never used.
 const planeSlack = 160
 
-// set makes room for channels of an image under s, zero everywhere. With sw = 1 the zeros left of a row serve as those right of the row
+// set makes room for channels of an image under s, full of padding. With sw = 1 the zeros left of a row serve as those right of the row
 // before.
 func (p *planes) set(s ConvShape, channels, sh, sw int) {
 	p.s, p.sh, p.sw = s, sh, sw
@@ -22,7 +25,13 @@ func (p *planes) set(s ConvShape, channels, sh, sw int) {
 		p.pitch = s.W + max(s.PadLeft, s.PadRight)
 	}
 	p.buf = grow(&p.buf, channels*p.channel()+8*p.pitch+planeSlack)
-	clear(p.buf)
+	if math.Float32bits(p.fill) == 0 {
+		clear(p.buf)
+		return
+	}
+	for i := range p.buf {
+		p.buf[i] = p.fill
+	}
 }
 
 // phase is the number of elements of a phase, channel that of all phases of a channel.

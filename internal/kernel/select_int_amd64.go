@@ -31,14 +31,14 @@ func requantWith(f func(dst *byte, sums *int32, vecs int, factor, lo, hi float32
 	}
 }
 
-func quantWith(f func(dst *byte, x *float32, vecs int, scale, lo, hi float32, zero int32), lanes int) func(dst []byte, x []float32, scale, lo, hi float32, zero int32) {
+func quantWith(f func(dst *byte, x *float32, vecs int, scale, lo, hi float32, zero int32), lanes int, rest func(dst []byte, x []float32, scale, lo, hi float32, zero int32)) func(dst []byte, x []float32, scale, lo, hi float32, zero int32) {
 	return func(dst []byte, x []float32, scale, lo, hi float32, zero int32) {
 		n := len(dst) / lanes
 		if n > 0 {
 			_ = x[n*lanes-1]
 			f(&dst[0], &x[0], n, scale, lo, hi, zero)
 		}
-		quantGeneric(dst[n*lanes:], x[n*lanes:len(dst)], scale, lo, hi, zero)
+		rest(dst[n*lanes:], x[n*lanes:len(dst)], scale, lo, hi, zero)
 	}
 }
 

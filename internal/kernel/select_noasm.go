@@ -9,3 +9,6 @@ func formsOf(ISA) *forms          { return &generic }
 
 // packFast packs the first rows of a transposed panel and returns how many.
 func packFast(dst []float32, w int, src []float32, ld, kb int) int { return 0 }
+
+// quadForm is the tiling of quads in use; nil: there is none.
+func quadForm() *quadTiling { return nil }

@@ -203,8 +203,3 @@ func productWith(c *exec.Call, b *kernel.PackedB, x, bias, add *tensor, e *kerne
 	}
 	return nil
 }
-
-func init() {
-	exec.RegisterFusion("MatMul", fuseProduct)
-	exec.RegisterFusion("Gemm", fuseProduct)
-}

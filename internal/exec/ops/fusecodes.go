@@ -23,7 +23,10 @@ type codesIn struct {
 }
 
 // codesOf looks at input i of n; nil when it does not come from such a DequantizeLinear with a constant grid.
-func codesOf(p *exec.Prep, n *graph.Node, i int) *codesIn {
+func codesOf(p *exec.Prep, n *graph.Node, i int) *codesIn { return codesAlong(p, n, i, 0) }
+
+// codesAlong is codesOf with the grids along another axis.
+func codesAlong(p *exec.Prep, n *graph.Node, i, axis int) *codesIn {
 	v := n.In(i)
 	if v == nil || v.Producer == nil || v.Producer.Op() != "DequantizeLinear" || v.Producer.Domain() != "" || v.Producer.Graph != n.Graph {
 		return nil
@@ -35,8 +38,8 @@ func codesOf(p *exec.Prep, n *graph.Node, i int) *codesIn {
 		d.Int("block_size", 0) != 0 || d.Int("output_dtype", 0) != 0 && onnxio.DataType(d.Int("output_dtype", 0)) != onnxio.Float32 {
 		return nil
 	}
-	if k.scales.Len() != 1 && (k.fixed == nil || len(k.fixed.Shape) == 0 || k.scales.Len() != k.fixed.Shape[0] ||
-		d.Int("axis", 1) != 0 && d.Int("axis", 1) != -int64(len(k.fixed.Shape))) {
+	if k.scales.Len() != 1 && (k.fixed == nil || len(k.fixed.Shape) <= axis || k.scales.Len() != k.fixed.Shape[axis] ||
+		d.Int("axis", 1) != int64(axis) && d.Int("axis", 1) != int64(axis-len(k.fixed.Shape))) {
 		return nil
 	}
 	for _, s := range k.scales.Float32s() {

@@ -267,7 +267,7 @@ func prepareQAttention(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 		copy(in, given)
 		c.KeepInputs()
 		c.In = []*tensor{in[0], in[1], in[3], in[4], in[6], in[7], in[2]}
-		if err := matMulIntegerToFloat(c); err != nil {
+		if err := matMulIntegerToFloat(c, nil); err != nil {
 			return err
 		}
 		if past := in[8]; past != nil {

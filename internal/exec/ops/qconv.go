@@ -2,11 +2,9 @@ package ops
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
-	"github.com/obc-onnx/obc/internal/kernel"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -23,7 +21,7 @@ func centredRows(w, zero *tensor) ([]int32, error) {
 
 // convSums is the convolution of 8-bit inputs x and w without their zero points, with sums in int32. The padding counts as the
 // zero point of x. packed, if any, is w for the integer kernels.
-func convSums(c *exec.Call, a convAttrs, x, xZero, w, wZero, b *tensor, packed func() *kernel.IntConv) (*tensor, error) {
+func convSums(c *exec.Call, a convAttrs, x, xZero, w, wZero, b *tensor, packed func() intConv) (*tensor, error) {
 	s, err := a.shape(x, w, b)
 	if err != nil {
 		return nil, err
@@ -89,23 +87,31 @@ func prepareQLinearConv(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 }
 
 // qlinearConv is the kernel of QLinearConv; packed, if any, is the weight for the integer kernels.
-func qlinearConv(a convAttrs, packed func() *kernel.IntConv) exec.Kernel {
+func qlinearConv(a convAttrs, packed func() intConv) exec.Kernel {
 	return func(c *exec.Call) error {
 		if err := need(c, 8); err != nil {
 			return err
 		}
 		bias := c.Input(8)
+		if bias != nil && bias.Type != onnxio.Int32 {
+			return typeError(8, bias)
+		}
+		r, err := readRounding(c)
+		if err != nil {
+			return err
+		}
+		if done, err := convCodes(c, a, r, packed); done || err != nil {
+			return err
+		}
 		sums, err := convSums(c, a, c.In[0], c.In[2], c.In[3], c.In[5], bias, packed)
 		if err != nil {
 			return err
 		}
 		if bias != nil {
-			if bias.Type != onnxio.Int32 {
-				return typeError(8, bias)
-			}
 			addBias(c, data[int32](sums), data[int32](bias), sums.Shape)
 		}
-		return requantizeChannels(c, sums)
+		inner, channels := max(size(sums.Shape[2:]), 1), sums.Shape[1]
+		return requantize(c, sums, c.In[7].Type, func(i int) (float64, float64) { return float64(r.factor[i/inner%channels]), r.zero })
 	}
 }
 
@@ -126,37 +132,41 @@ func addBias(c *exec.Call, y, bias []int32, shape []int) {
 // codes, which a deep network shows.
 func rescale(sx, sw, sy float64) float64 { return float64(float32(sx) * float32(sw) / float32(sy)) }
 
-// requantizeChannels writes the output of a QLinearConv from its int32 sums [N C ...].
-func requantizeChannels(c *exec.Call, sums *tensor) error {
+// convRounding is how a QLinearConv makes codes: a factor for each output channel, and the zero point.
+type convRounding struct {
+	factor []float32
+	zero   float64
+}
+
+// readRounding reads the scales and the zero point of the output.
+func readRounding(c *exec.Call) (r convRounding, err error) {
 	sx, err := scalar(c.In[1])
 	if err != nil {
-		return fmt.Errorf("scale of the input: %w", err)
+		return r, fmt.Errorf("scale of the input: %w", err)
 	}
 	sy, err := scalar(c.In[6])
 	if err != nil {
-		return fmt.Errorf("scale of the output: %w", err)
+		return r, fmt.Errorf("scale of the output: %w", err)
 	}
-	zy, err := scalar(c.In[7])
-	if err != nil {
-		return fmt.Errorf("zero point of the output: %w", err)
+	if r.zero, err = scalar(c.In[7]); err != nil {
+		return r, fmt.Errorf("zero point of the output: %w", err)
 	}
 	sw, err := floats(c.In[4])
 	if err != nil {
-		return err
+		return r, err
 	}
-	channels, inner := sums.Shape[1], max(size(sums.Shape[2:]), 1)
+	if len(c.In[3].Shape) == 0 {
+		return r, fmt.Errorf("the weight is a scalar")
+	}
+	channels := c.In[3].Shape[0]
 	if len(sw) != 1 && len(sw) != channels {
-		return fmt.Errorf("%d scales for a weight of %d channels", len(sw), channels)
+		return r, fmt.Errorf("%d scales for a weight of %d channels", len(sw), channels)
 	}
-	if is8(c.In[7].Type) && zy == math.Trunc(zy) {
-		y := c.New(c.In[7].Type, sums.Shape...)
-		c.Out[0] = y
-		requantRows(c, y, data[int32](sums), inner, int32(zy), func(r int) float64 { return rescale(sx, pick(sw, r%channels), sy) })
-		return nil
+	r.factor = make([]float32, channels)
+	for i := range r.factor {
+		r.factor[i] = float32(rescale(sx, pick(sw, i), sy))
 	}
-	return requantize(c, sums, c.In[7].Type, func(i int) (float64, float64) {
-		return rescale(sx, pick(sw, i/inner%channels), sy), zy
-	})
+	return r, nil
 }
 
 // inferQConv: as Conv, with data input x and weight input w.

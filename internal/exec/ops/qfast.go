@@ -27,19 +27,46 @@ func zeroList(zero *tensor) ([]int32, error) {
 	return data[int32](z), nil
 }
 
-// packIntConv packs an 8-bit weight; nil when it is of no such type.
-func packIntConv(s kernel.ConvShape, w *tensor, zero []int32) *kernel.IntConv {
-	switch d := w.Data.(type) {
+// intConv is a constant weight of 8-bit integers in the kernels' form.
+type intConv interface {
+	Sums(s kernel.ConvShape, n int, x kernel.Codes, y []int32, threads int)
+	Codes(s kernel.ConvShape, n int, x, y kernel.Codes, r *kernel.Rounding, threads int)
+}
+
+// codesFrom is an 8-bit tensor for the kernels; ok is false for other types.
+func codesFrom(x *tensor, zero int32) (k kernel.Codes, ok bool) {
+	switch d := x.Data.(type) {
 	case []uint8:
-		return kernel.PackIntConv(s, d, zero)
+		return kernel.CodesOf(d, zero), x.Type == onnxio.Uint8
 	case []int8:
-		return kernel.PackIntConv(s, d, zero)
+		return kernel.CodesOf(d, zero), x.Type == onnxio.Int8
+	}
+	return k, false
+}
+
+// packIntConv packs an 8-bit weight; nil when it is of no such type, or the sums of a depthwise convolution may be too large.
+func packIntConv(s convShape, w *tensor, zero []int32) intConv {
+	if w.Type == onnxio.Uint8 {
+		return packIntConvOf(s, data[uint8](w), zero)
+	}
+	if w.Type == onnxio.Int8 {
+		return packIntConvOf(s, data[int8](w), zero)
+	}
+	return nil
+}
+
+func packIntConvOf[T kernel.Byte](s convShape, w []T, zero []int32) intConv {
+	if !s.depthwise {
+		return kernel.PackIntConv(s.planar(), w, zero)
+	}
+	if d := kernel.PackIntDepthwise(s.planar(), w, zero); d.Exact(nil) {
+		return d
 	}
 	return nil
 }
 
 // constIntConv packs a constant weight at the first run; nil where the weight or its zero points are not constant.
-func constIntConv(p *exec.Prep, a convAttrs, w, wZero int) func() *kernel.IntConv {
+func constIntConv(p *exec.Prep, a convAttrs, w, wZero int) func() intConv {
 	t, zero := p.Const(w), p.Const(wZero)
 	if t == nil || p.Given(wZero) && zero == nil || len(t.Shape) < 3 || len(t.Shape) > 4 || t.Len() == 0 {
 		return nil
@@ -47,149 +74,89 @@ func constIntConv(p *exec.Prep, a convAttrs, w, wZero int) func() *kernel.IntCon
 	shape := append([]int{1, t.Shape[1] * a.group}, t.Shape[2:]...)
 	s, err := a.shape(&tensor{Shape: shape}, t, nil)
 	z, zerr := zeroList(zero)
-	if err != nil || zerr != nil || s.depthwise || len(z) > 1 && len(z) != t.Shape[0] {
+	if err != nil || zerr != nil || len(z) > 1 && len(z) != t.Shape[0] {
 		return nil
 	}
-	return sync.OnceValue(func() *kernel.IntConv { return packIntConv(s.planar(), t, z) })
+	return sync.OnceValue(func() intConv { return packIntConv(s, t, z) })
 }
 
-// exactTaps is the largest number of products of 8-bit integers whose float32 sum is exact: 255*255*taps < 2^24.
-const exactTaps = 256
-
-// convVector is convSums where a kernel has a form for it; ok is false elsewhere.
-func convVector(c *exec.Call, s convShape, x, xZero, w, wZero *tensor, packed func() *kernel.IntConv) (y *tensor, ok bool, err error) {
-	if len(x.Shape) != 3 && len(x.Shape) != 4 || s.depthwise && s.taps > exactTaps || c.Ctx.Err() != nil {
-		return nil, false, nil
+// convForm is a convolution for the integer kernels; ok is false where they have no form for it.
+func convForm(c *exec.Call, s convShape, x, xZero, w, wZero *tensor, packed func() intConv) (k intConv, codes kernel.Codes, ok bool, err error) {
+	if len(x.Shape) != 3 && len(x.Shape) != 4 || c.Ctx.Err() != nil || w.Len() == 0 {
+		return nil, codes, false, nil
 	}
 	zx, err := zeroList(xZero)
 	if err != nil {
-		return nil, false, err
+		return nil, codes, false, err
 	}
 	zw, err := zeroList(wZero)
-	if err != nil {
-		return nil, false, err
-	}
-	if len(zw) > 1 && len(zw) != w.Shape[0] {
-		return nil, false, nil // convSums says why
+	if err != nil || len(zw) > 1 && len(zw) != w.Shape[0] || len(zx) > 1 {
+		return nil, codes, false, err // convSums says why
 	}
 	zero := int32(0)
 	if len(zx) == 1 {
 		zero = zx[0]
 	}
-	y = c.New(onnxio.Int32, append([]int{s.batch, s.group * s.cout}, s.out...)...)
-	if y.Len() == 0 {
-		return y, true, nil
+	if codes, ok = codesFrom(x, zero); !ok {
+		return nil, codes, false, nil
 	}
-	ks := s.planar()
-	if s.depthwise {
-		return y, depthwiseSums(c, ks, s, y, x, w, zero, zw), nil
-	}
-	weight := (*kernel.IntConv)(nil)
 	if packed != nil {
-		weight = packed()
+		k = packed()
 	} else {
-		weight = packIntConv(ks, w, zw)
+		k = packIntConv(s, w, zw)
 	}
-	pairs := data[int32](c.New(onnxio.Int32, s.batch*s.group*kernel.PairLen(s.cin), s.inPix))
-	switch d := x.Data.(type) {
-	case []uint8:
-		kernel.PairChannels(pairs, ks, s.batch, d, zero, c.Threads)
-	case []int8:
-		kernel.PairChannels(pairs, ks, s.batch, d, zero, c.Threads)
-	default:
-		return nil, false, nil
+	return k, codes, k != nil, nil
+}
+
+// convVector is convSums where a kernel has a form for it; ok is false elsewhere.
+func convVector(c *exec.Call, s convShape, x, xZero, w, wZero *tensor, packed func() intConv) (y *tensor, ok bool, err error) {
+	k, codes, ok, err := convForm(c, s, x, xZero, w, wZero, packed)
+	if !ok || err != nil {
+		return nil, false, err
 	}
-	if weight == nil {
-		return nil, false, nil
+	y = c.New(onnxio.Int32, append([]int{s.batch, s.group * s.cout}, s.out...)...)
+	if y.Len() > 0 {
+		k.Sums(s.planar(), s.batch, codes, data[int32](y), c.Threads)
 	}
-	weight.Run(ks, s.batch, pairs, data[int32](y), c.Threads)
 	return y, true, nil
 }
 
-// depthwiseSums computes in float32, whose sums are exact for so few products.
-func depthwiseSums(c *exec.Call, ks kernel.ConvShape, s convShape, y, x, w *tensor, zx int32, zw []int32) bool {
-	fx, fw := c.Scratch(x.Len()), c.Scratch(w.Len())
-	zeros := zw
-	if len(zeros) == 0 {
-		zeros = []int32{0}
+// convCodes is a QLinearConv where a kernel has a form for it; done is false elsewhere.
+func convCodes(c *exec.Call, a convAttrs, r convRounding, packed func() intConv) (done bool, err error) {
+	x, bias := c.In[0], c.Input(8)
+	if r.zero != math.Trunc(r.zero) || c.In[2].Len() != 1 {
+		return false, nil
 	}
-	if !lessZero(fx, x, []int32{zx}) || !lessZero(fw, w, zeros) {
-		return false
+	s, err := a.shape(x, c.In[3], bias)
+	if err != nil {
+		return false, err
 	}
-	sums := c.Scratch(y.Len())
-	kernel.Depthwise(ks, s.batch, fx, fw, sums, nil, c.Threads)
-	out := data[int32](y)
-	c.Parallel(len(out), 1, func(lo, hi int) {
-		for i, v := range sums[lo:hi] {
-			out[lo+i] = int32(v)
-		}
-	})
-	return true
+	k, codes, ok, err := convForm(c, s, x, c.In[2], c.In[3], c.In[5], packed)
+	if !ok || err != nil {
+		return false, err
+	}
+	round := &kernel.Rounding{Factor: r.factor}
+	if bias != nil {
+		round.Bias = data[int32](bias)
+	}
+	if d, ok := k.(*kernel.IntDepthwise); ok && !d.Exact(round.Bias) || !is8(c.In[7].Type) {
+		return false, nil
+	}
+	y := c.New(c.In[7].Type, append([]int{s.batch, s.group * s.cout}, s.out...)...)
+	c.Out[0] = y
+	if y.Len() > 0 {
+		to, _ := codesFrom(y, int32(r.zero))
+		k.Codes(s.planar(), s.batch, codes, to, round, c.Threads)
+	}
+	return true, nil
 }
 
-// lessZero sets dst to the elements of an 8-bit tensor less the zero points of len(zero) equal parts.
-func lessZero(dst []float32, x *tensor, zero []int32) bool {
-	per := len(dst) / len(zero)
-	switch d := x.Data.(type) {
-	case []uint8:
-		for i, z := range zero {
-			minus(dst[i*per:(i+1)*per], d[i*per:], z)
-		}
-	case []int8:
-		for i, z := range zero {
-			minus(dst[i*per:(i+1)*per], d[i*per:], z)
-		}
-	default:
-		return false
+// intMatrix lays out an 8-bit right operand k x n.
+func intMatrix(x *tensor, k, n int, from int, zero []int32) *kernel.IntMatrix {
+	if x.Type == onnxio.Int8 {
+		return kernel.PackIntMatrix(k, n, data[int8](x)[from:from+k*n], zero)
 	}
-	return true
-}
-
-func minus[T kernel.Byte](dst []float32, x []T, zero int32) {
-	for i := range dst {
-		dst[i] = float32(int32(x[i]) - zero)
-	}
-}
-
-// pairRows and pairCols are the matrices of an 8-bit tensor as pairs along the rows and columns.
-func pairRows(c *exec.Call, x *tensor, m, k int, zero []int32) ([]int32, error) {
-	if err := checkZeros(x, zero, m); err != nil {
-		return nil, err
-	}
-	count := x.Len() / max(1, m*k)
-	h := kernel.PairLen(k)
-	out := data[int32](c.New(onnxio.Int32, count*m, h))
-	c.Parallel(count, 2*m*k, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			switch d := x.Data.(type) {
-			case []uint8:
-				kernel.PairRows(out[i*m*h:(i+1)*m*h], d[i*m*k:(i+1)*m*k], m, k, zero)
-			case []int8:
-				kernel.PairRows(out[i*m*h:(i+1)*m*h], d[i*m*k:(i+1)*m*k], m, k, zero)
-			}
-		}
-	})
-	return out, nil
-}
-
-func pairCols(c *exec.Call, x *tensor, k, n int, zero []int32) ([]int32, error) {
-	if err := checkZeros(x, zero, n); err != nil {
-		return nil, err
-	}
-	count := x.Len() / max(1, k*n)
-	h := kernel.PairLen(k)
-	out := data[int32](c.New(onnxio.Int32, count*h, n))
-	c.Parallel(count, 2*k*n, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			switch d := x.Data.(type) {
-			case []uint8:
-				kernel.PairCols(out[i*h*n:(i+1)*h*n], d[i*k*n:(i+1)*k*n], k, n, zero)
-			case []int8:
-				kernel.PairCols(out[i*h*n:(i+1)*h*n], d[i*k*n:(i+1)*k*n], k, n, zero)
-			}
-		}
-	})
-	return out, nil
+	return kernel.PackIntMatrix(k, n, data[uint8](x)[from:from+k*n], zero)
 }
 
 // checkZeros checks an 8-bit operand and the number of its zero points: none, one, or n.
@@ -201,28 +168,6 @@ func checkZeros(x *tensor, zero []int32, n int) error {
 		return fmt.Errorf("%d zero points for data of shape %v", len(zero), x.Shape)
 	}
 	return nil
-}
-
-// requantRows writes codes from sums in rows of n elements with a factor each and one zero point; false for other types than 8 bits.
-func requantRows(c *exec.Call, y *tensor, sums []int32, n int, zero int32, factor func(row int) float64) bool {
-	rows := len(sums) / max(n, 1)
-	switch out := y.Data.(type) {
-	case []uint8:
-		c.Parallel(rows, n, func(lo, hi int) {
-			for i := lo; i < hi; i++ {
-				kernel.Requant(out[i*n:(i+1)*n], sums[i*n:(i+1)*n], float32(factor(i)), zero)
-			}
-		})
-	case []int8:
-		c.Parallel(rows, n, func(lo, hi int) {
-			for i := lo; i < hi; i++ {
-				kernel.Requant(out[i*n:(i+1)*n], sums[i*n:(i+1)*n], float32(factor(i)), zero)
-			}
-		})
-	default:
-		return false
-	}
-	return true
 }
 
 // quantizeVector writes 8-bit codes of float32 by the vector kernel; false for other types, grids of fewer codes and odd zero points.

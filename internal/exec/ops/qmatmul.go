@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
@@ -76,83 +77,193 @@ func intProduct(y, a, b []int32, m, n, k int) {
 	}
 }
 
-// productOf multiplies inputs a and b of the call, whose zero points are inputs za and zb, with sums in int32. It also
-// returns the number of rows of a matrix of a.
-func productOf(c *exec.Call, a, za, b, zb int) (y *tensor, _ int, err error) {
+// product8 is a product of 8-bit matrices: sum (a - za)(b - zb).
+type product8 struct {
+	p    matmulPlan
+	rows int // of one matrix of a
+	a    kernel.Codes
+	za   []int32 // one, or for each of p.m rows
+	b    []*kernel.IntMatrix
+}
+
+// constIntMatrix lays out a constant matrix (with trans: its transpose) at the first run; nil where it or its zero points, inputs b and zb,
+// are not constant.
+func constIntMatrix(p *exec.Prep, b, zb int, trans bool) func() *kernel.IntMatrix {
+	t, zero := p.Const(b), p.Const(zb)
+	if t == nil || !is8(t.Type) || len(t.Shape) != 2 || t.Len() == 0 || p.Given(zb) && zero == nil {
+		return nil
+	}
+	z, err := zeroList(zero)
+	if k, n := columnsOf(t, trans); err != nil || len(z) > 1 && len(z) != n {
+		return nil
+	} else {
+		return sync.OnceValue(func() *kernel.IntMatrix { return intMatrix(turned(t, trans), k, n, 0, z) })
+	}
+}
+
+// columnsOf are the rows and columns of a matrix, or of its transpose.
+func columnsOf(t *tensor, trans bool) (k, n int) {
+	if trans {
+		return t.Shape[1], t.Shape[0]
+	}
+	return t.Shape[0], t.Shape[1]
+}
+
+// turned is an 8-bit matrix, or its transpose.
+func turned(t *tensor, trans bool) *tensor {
+	if !trans {
+		return t
+	}
+	y := onnxio.NewTensor(t.Type, t.Shape[1], t.Shape[0])
+	from, to := rawBytes(t), rawBytes(y)
+	for i := range t.Shape[0] {
+		for j, v := range from[i*t.Shape[1] : (i+1)*t.Shape[1]] {
+			to[j*t.Shape[0]+i] = v
+		}
+	}
+	return y
+}
+
+// newProduct8 looks at inputs a and b of the call, whose zero points are inputs za and zb; packed, if any, is b.
+func newProduct8(c *exec.Call, a, za, b, zb int, packed func() *kernel.IntMatrix) (*product8, error) {
 	p, err := planMatMul(c.In[a].Shape, c.In[b].Shape)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	rows, cols := 1, 1
+	q := &product8{p: p, rows: 1}
+	cols := 1
 	if s := c.In[a].Shape; len(s) > 1 {
-		rows = s[len(s)-2]
+		q.rows = s[len(s)-2]
 	}
 	if s := c.In[b].Shape; len(s) > 1 {
 		cols = s[len(s)-1]
 	}
 	zeroA, err := zeroList(c.Input(za))
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	zeroB, err := zeroList(c.Input(zb))
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	av, err := pairRows(c, c.In[a], rows, p.k, zeroA)
-	if err != nil {
-		return nil, 0, err
+	if err := checkZeros(c.In[a], zeroA, q.rows); err != nil {
+		return nil, err
 	}
-	bv, err := pairCols(c, c.In[b], p.k, cols, zeroB)
-	if err != nil {
-		return nil, 0, err
+	if err := checkZeros(c.In[b], zeroB, cols); err != nil {
+		return nil, err
 	}
-	y = c.New(onnxio.Int32, p.out...)
-	out, m, n, k := data[int32](y), p.m, p.n, kernel.PairLen(p.k)
+	for q.za = zeroA; len(zeroA) > 1 && len(q.za) < p.m; {
+		q.za = append(q.za, zeroA...)
+	}
+	q.a, _ = codesFrom(c.In[a], 0)
+	if packed != nil {
+		q.b = []*kernel.IntMatrix{packed()}
+		return q, nil
+	}
+	q.b = make([]*kernel.IntMatrix, size(c.In[b].Shape)/max(1, p.k*p.n))
+	if p.k*p.n == 0 {
+		q.b = make([]*kernel.IntMatrix, 1)
+	}
+	c.Parallel(len(q.b), p.k*p.n, func(lo, hi int) {
+		for j := lo; j < hi; j++ {
+			q.b[j] = intMatrix(c.In[b], p.k, p.n, j*p.k*p.n, zeroB)
+		}
+	})
+	return q, nil
+}
+
+// each calls fn for each matrix of the result with that of a and with the threads for it.
+func (q *product8) each(c *exec.Call, fn func(b *kernel.IntMatrix, a kernel.Codes, from, to, threads int)) {
+	m, n, k := q.p.m, q.p.n, q.p.k
 	one := func(threads int) func(i, j, o int) {
 		return func(i, j, o int) {
-			kernel.IntProduct(m, n, k, av[i*m*k:(i+1)*m*k], bv[j*k*n:(j+1)*k*n], out[o*m*n:(o+1)*m*n], threads)
+			a := q.a
+			a.Bytes = a.Bytes[i*m*k : (i+1)*m*k]
+			fn(q.b[min(j, len(q.b)-1)], a, o*m*n, (o+1)*m*n, threads)
 		}
 	}
-	if count := size(p.batch); count < c.Threads {
-		p.batches(0, count, one(c.Threads))
+	if count := size(q.p.batch); count < c.Threads {
+		q.p.batches(0, count, one(c.Threads))
 	} else {
-		c.Parallel(count, m*n*k/4, func(lo, hi int) { p.batches(lo, hi, one(1)) })
+		c.Parallel(count, m*n*k/4, func(lo, hi int) { q.p.batches(lo, hi, one(1)) })
 	}
-	return y, rows, nil
 }
 
-func matMulInteger(c *exec.Call) error {
-	if err := need(c, 2); err != nil {
-		return err
+// sums are the products as int32.
+func (q *product8) sums(c *exec.Call) *tensor {
+	y := c.New(onnxio.Int32, q.p.out...)
+	out := data[int32](y)
+	q.each(c, func(b *kernel.IntMatrix, a kernel.Codes, from, to, threads int) {
+		b.Sums(q.p.m, a, q.za, out[from:to], threads)
+	})
+	return y
+}
+
+// floats sets y to (sums + add)*scale + bias with one number for each column, then applies e; add, bias and e may be nil.
+func (q *product8) floats(c *exec.Call, y []float32, add []int32, scale, bias []float32, e *kernel.Epilogue) {
+	if bias == nil {
+		bias = make([]float32, q.p.n)
 	}
-	y, _, err := productOf(c, 0, 2, 1, 3)
+	q.each(c, func(b *kernel.IntMatrix, a kernel.Codes, from, to, threads int) {
+		b.Floats(q.p.m, a, q.za, add, scale, bias, e, y[from:to], threads)
+	})
+}
+
+// codes rounds (sums + add)*factor to codes of type t with one zero point.
+func (q *product8) codes(c *exec.Call, add []int32, factor []float32, t onnxio.DataType, zero float64) {
+	y := c.New(t, q.p.out...)
+	steps := c.Scratch(y.Len())
+	q.floats(c, steps, add, factor, nil, nil)
+	g := byteGrid{scale: 1, zero: zero, typ: t}
+	out := rawBytes(y)
+	c.Parallel(len(out), 2, func(lo, hi int) { g.codes(out[lo:hi], steps[lo:hi]) })
 	c.Out[0] = y
-	return err
 }
 
-// qLinearMatMul: y = saturate(round((a - za)(b - zb) sa sb / sy) + zy).
-func qLinearMatMul(c *exec.Call) error {
-	if err := need(c, 8); err != nil {
-		return err
-	}
-	if c.In[0].Type.IsFloat() || c.In[3].Type.IsFloat() || c.In[7].Type.IsFloat() {
-		return qFloatMatMul(c)
-	}
-	sums, m, err := productOf(c, 0, 2, 3, 5)
-	if err != nil {
-		return err
-	}
+func prepareMatMulInteger(_ *graph.Node, p *exec.Prep) (exec.Kernel, error) {
+	packed := constIntMatrix(p, 1, 3, false)
+	return func(c *exec.Call) error {
+		if err := need(c, 2); err != nil {
+			return err
+		}
+		q, err := newProduct8(c, 0, 2, 1, 3, packed)
+		if err != nil {
+			return err
+		}
+		c.Out[0] = q.sums(c)
+		return nil
+	}, nil
+}
+
+// prepareQLinearMatMul: y = saturate(round((a - za)(b - zb) sa sb / sy) + zy).
+func prepareQLinearMatMul(_ *graph.Node, p *exec.Prep) (exec.Kernel, error) {
+	packed := constIntMatrix(p, 3, 5, false)
+	return func(c *exec.Call) error {
+		if err := need(c, 8); err != nil {
+			return err
+		}
+		if c.In[0].Type.IsFloat() || c.In[3].Type.IsFloat() || c.In[7].Type.IsFloat() {
+			return qFloatMatMul(c)
+		}
+		q, err := newProduct8(c, 0, 2, 3, 5, packed)
+		if err != nil {
+			return err
+		}
+		return q.rounded(c)
+	}, nil
+}
+
+// rounded writes the codes of a QLinearMatMul.
+func (q *product8) rounded(c *exec.Call) error {
 	var scales [3][]float64
 	for i, in := range []int{1, 4, 6} {
+		var err error
 		if scales[i], err = floats(c.In[in]); err != nil {
 			return err
 		}
 	}
 	sa, sb, sy := scales[0], scales[1], scales[2]
-	n := 1
-	if s := c.In[3].Shape; len(s) > 1 {
-		n = s[len(s)-1]
-	}
+	m, n := q.rows, q.p.n
 	if len(sa) != 1 && len(sa) != m || len(sb) != 1 && len(sb) != n || len(sy) != 1 && len(sy) != m {
 		return fmt.Errorf("%d, %d and %d scales for a product of %d x %d", len(sa), len(sb), len(sy), m, n)
 	}
@@ -163,15 +274,17 @@ func qLinearMatMul(c *exec.Call) error {
 	if len(zero) != 1 && len(zero) != m {
 		return fmt.Errorf("%d zero points for a product of %d x %d", len(zero), m, n)
 	}
-	if len(sb) == 1 && len(zero) == 1 && is8(c.In[7].Type) {
-		y := c.New(c.In[7].Type, sums.Shape...)
-		c.Out[0] = y
-		requantRows(c, y, data[int32](sums), n, int32(zero[0]), func(r int) float64 { return pick(sa, r%m) * sb[0] / pick(sy, r%m) })
+	if len(sa)*len(sy)*len(zero) == 1 && is8(c.In[7].Type) {
+		factor := make([]float32, n)
+		for j := range factor {
+			factor[j] = float32(rescale(sa[0], pick(sb, j), sy[0]))
+		}
+		q.codes(c, nil, factor, c.In[7].Type, zero[0])
 		return nil
 	}
-	return requantize(c, sums, c.In[7].Type, func(i int) (float64, float64) {
+	return requantize(c, q.sums(c), c.In[7].Type, func(i int) (float64, float64) {
 		r, col := i/n%m, i%n
-		return pick(sa, r) * pick(sb, col) / pick(sy, r), pick(zero, r)
+		return rescale(pick(sa, r), pick(sb, col), pick(sy, r)), pick(zero, r)
 	})
 }
 
@@ -222,7 +335,7 @@ func inferProduct(a, b, like int) graph.InferRule {
 
 func init() {
 	exec.Register(
-		exec.Op{Name: "MatMulInteger", Since: 10, Infer: inferMatMul(onnxio.Int32), Prepare: always(matMulInteger), Native: true},
-		exec.Op{Name: "QLinearMatMul", Since: 10, Infer: inferProduct(0, 3, 7), Prepare: always(qLinearMatMul), Native: true},
+		exec.Op{Name: "MatMulInteger", Since: 10, Infer: inferMatMul(onnxio.Int32), Prepare: prepareMatMulInteger, Native: true},
+		exec.Op{Name: "QLinearMatMul", Since: 10, Infer: inferProduct(0, 3, 7), Prepare: prepareQLinearMatMul, Native: true},
 	)
 }

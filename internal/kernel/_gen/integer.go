@@ -13,8 +13,10 @@ func integer(g *gen) {
 	g.pairs("igemm", false)
 	if g.wide() {
 		g.pairs("igemmVNNI", true)
+		g.quads()
 	}
 	g.requant()
+	g.scaleSums()
 }
 
 // raw emits an instruction that the generator does not know but the assembler does; the last operand is the result.
@@ -132,6 +134,12 @@ func (g *gen) requant() {
 		g.VMOVUPS(m, v)
 		g.VDIVPS(f, v, v)
 	})
+	g.begin("round", "(dst *byte, x *float32, vecs int, factor, lo, hi float32, zero int32)",
+		"is roundGeneric for vecs vectors: lo and hi are the limits without the zero point.")
+	g.rounded("x", "factor", func(m operand.Mem, f, v reg.VecVirtual) {
+		g.VMOVUPS(m, v)
+		g.VMULPS(f, v, v)
+	})
 	for _, signed := range []bool{false, true} {
 		g.dequant(signed)
 	}
@@ -191,6 +199,27 @@ func (g *gen) dequant(signed bool) {
 	g.VMOVUPS(v, at(dst, 0))
 	g.ADDQ(operand.U32(g.width), dst)
 	g.ADDQ(operand.U32(g.lanes()), x)
+	g.DECQ(n)
+	g.JNZ(operand.LabelRef("loop"))
+	g.end()
+}
+
+// scaleSums emits dst = float(sums + less)*scale + bias for whole vectors.
+func (g *gen) scaleSums() {
+	g.begin("scaleSums", "(dst *float32, sums, less *int32, scale, bias *float32, vecs int)", "is scaleSumsGeneric for vecs vectors.")
+	dst, sums, less, scale, bias, n := g.param("dst"), g.param("sums"), g.param("less"), g.param("scale"), g.param("bias"), g.param("vecs")
+	off := g.GP64()
+	g.XORQ(off, off)
+	of := func(base reg.GPVirtual) operand.Mem { return indexed(base, off, 1, 0) }
+	g.Label("loop")
+	v := g.vec()
+	g.VMOVUPS(of(sums), v)
+	g.VPADDD(of(less), v, v)
+	g.VCVTDQ2PS(v, v)
+	g.VMULPS(of(scale), v, v)
+	g.VADDPS(of(bias), v, v)
+	g.VMOVUPS(v, of(dst))
+	g.ADDQ(operand.U32(g.width), off)
 	g.DECQ(n)
 	g.JNZ(operand.LabelRef("loop"))
 	g.end()

@@ -1,0 +1,88 @@
+package kernel
+
+import "math"
+
+// IntDepthwise is the constant weight of a depthwise convolution of 8-bit integers. It computes in float32, whose sums are exact as long as
+// they stay below 2^24.
+type IntDepthwise struct {
+	w     []float32 // OutC x KH x KW, without zero points
+	reach []float64 // by output channel: the largest sum
+}
+
+// PackIntDepthwise takes w, OutC x KH x KW, less its zero points: one for each output channel, one for all, or none.
+func PackIntDepthwise[T Byte](s ConvShape, w []T, zero []int32) *IntDepthwise {
+	taps := s.KH * s.KW
+	d := &IntDepthwise{make([]float32, s.OutC*taps), make([]float64, s.OutC)}
+	for i := range d.w {
+		v := int32(w[i]) - zeroAt(zero, i/taps)
+		d.w[i] = float32(v)
+		d.reach[i/taps] += 255 * math.Abs(float64(v))
+	}
+	return d
+}
+
+// Exact reports whether all sums are exact, with these biases (nil: none).
+func (d *IntDepthwise) Exact(bias []int32) bool {
+	for i, r := range d.reach {
+		if bias != nil {
+			r += math.Abs(float64(bias[i]))
+		}
+		if r >= 1<<24 {
+			return false
+		}
+	}
+	return true
+}
+
+// Sums convolves as IntConv.Sums does.
+func (d *IntDepthwise) Sums(s ConvShape, n int, x Codes, y []int32, threads int) {
+	d.run(s, n, x, nil, threads, func(o int, sums []float32) {
+		for i, v := range sums {
+			y[o*len(sums)+i] = int32(v)
+		}
+	})
+}
+
+// Codes convolves as IntConv.Codes does; Exact(r.Bias) must hold.
+func (d *IntDepthwise) Codes(s ConvShape, n int, x, y Codes, r *Rounding, threads int) {
+	var bias []float32
+	for _, b := range r.Bias {
+		bias = append(bias, float32(b))
+	}
+	lo, hi := y.limits()
+	d.run(s, n, x, bias, threads, func(o int, sums []float32) {
+		active.round(y.Bytes[o*len(sums):(o+1)*len(sums)], sums, r.Factor[o%s.OutC], lo, hi, y.Zero)
+	})
+}
+
+// run calls done with the sums of output channel o of all images.
+func (d *IntDepthwise) run(s ConvShape, n int, x Codes, bias []float32, threads int, done func(o int, sums []float32)) {
+	s = s.normal()
+	pix, plane, mult := s.OutH()*s.OutW(), s.H*s.W, s.OutC/s.InC
+	if pix*n*s.OutC*s.KH*s.KW < smallProduct {
+		threads = 1
+	}
+	if pix == 0 {
+		return
+	}
+	e := Bias(bias, nil)
+	Parallel(threads, n*s.InC, func(lo, hi int) {
+		k := depthwisePool.Get().(*depthwise)
+		defer depthwisePool.Put(k)
+		k.set(s)
+		k.image, k.sums = grow(&k.image, plane), grow(&k.sums, pix)
+		for c := lo; c < hi; c++ {
+			if from := x.Bytes[c*plane : (c+1)*plane]; x.Signed {
+				active.dequantS(k.image, from, 1, float32(x.Zero))
+			} else {
+				active.dequantU(k.image, from, 1, float32(x.Zero))
+			}
+			k.load(0, k.image)
+			for o := c * mult; o < (c+1)*mult; o++ {
+				// The channel is given by its weights and bias: it has no addend.
+				k.channelOut(k.sums, d.w, e, o)
+				done(o, k.sums)
+			}
+		}
+	})
+}

@@ -1,0 +1,44 @@
+//go:build !noasm
+
+package kernel
+
+import "unsafe"
+
+var vnniQuads = quadTiling{mr: 8, nr: 48, vec: 16, sums: quadsWith(quadsAVX512), swapped: quadsWith(quadsSwappedAVX512), codes: quadCodesVNNI, pack: packQuadsWide}
+
+// quadForm is the tiling of quads in use; nil: there is none.
+func quadForm() *quadTiling {
+	if level == AVX512 && vnni {
+		return &vnniQuads
+	}
+	return nil
+}
+
+func quadsWith(f func(rows, vecs, k int, a *byte, rs, cs int, b *byte, bs int, c *int32, ldc int)) quadMicro {
+	return func(rows, cols, k int, a []byte, rs, cs int, b []byte, bs int, c []int32, ldc int) {
+		_, _, _ = a[(rows-1)*rs+(k-1)*cs+3], b[(k-1)*bs+4*cols-1], c[(rows-1)*ldc+cols-1]
+		f(rows, cols/16, k, &a[0], rs, cs, &b[0], bs, &c[0], ldc)
+	}
+}
+
+func quadCodesVNNI(rows, cols, k int, a []byte, rs, cs int, b []byte, bs int, c []byte, ldc int, e *rounding) {
+	_, _, _ = a[(rows-1)*rs+(k-1)*cs+3], b[(k-1)*bs+4*cols-1], c[(rows-1)*ldc+cols-1]
+	quadCodesAVX512(rows, cols/16, k, &a[0], rs, cs, &b[0], bs, &c[0], ldc, (*byte)(unsafe.Pointer(e)))
+}
+
+func packQuadsWide(dst []int32, ldd int, src []byte, o [3]int, step, quads, cols int, flip uint32) {
+	_, _ = dst[(quads-1)*ldd+cols-1], src[(quads-1)*step+o[2]+cols-1]
+	packQuadsAVX512(&dst[0], ldd, &src[0], o[0], o[1], o[2], step, quads, cols, flip)
+}
+
+func scaleSumsWith(f func(dst *float32, sums, less *int32, scale, bias *float32, vecs int), lanes int) func(dst []float32, sums, less []int32, scale, bias []float32) {
+	return func(dst []float32, sums, less []int32, scale, bias []float32) {
+		n := len(dst) / lanes
+		if n > 0 {
+			_, _, _, _ = sums[n*lanes-1], less[n*lanes-1], scale[n*lanes-1], bias[n*lanes-1]
+			f(&dst[0], &sums[0], &less[0], &scale[0], &bias[0], n)
+		}
+		m := n * lanes
+		scaleSumsGeneric(dst[m:], sums[m:], less[m:], scale[m:], bias[m:])
+	}
+}
