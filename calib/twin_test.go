@@ -25,7 +25,8 @@ func TestTwin(t *testing.T) {
 			for i, v := range x.Float32s() {
 				y.Float32s()[i] = v + float32(0.3*r.NormFloat64())
 			}
-			if err := twin.Add(x, y, nil); err != nil {
+			samples := x.Shape[0]
+			if err := twin.Add(x, y, nil, samples, r.IntN(samples+1)); err != nil {
 				t.Fatal(err)
 			}
 			ux, err := l.Unfold(n, x)
@@ -39,7 +40,11 @@ func TestTwin(t *testing.T) {
 			}
 			rows += len(ux[0]) / l.Cols
 		}
-		gotH, gotC := twin.Finish()
+		got := Joined(twin.Finish())
+		gotH, gotC := got.H, got.C
+		if got.N != int64(rows) {
+			t.Fatalf("%s: %d columns, expected %d", name, got.N, rows)
+		}
 		for g := range h {
 			for i := range h[g] {
 				wantH, wantC := 2*h[g][i]/float64(rows), 2*cross[g][i]/float64(rows)

@@ -87,6 +87,8 @@ func (w *Walker) Refresh(n *graph.Node) error { return w.run.exec.Refresh(n) }
 // Visit is one batch of a walk.
 type Visit struct {
 	Batch int
+	// Lo and Hi are the samples of the batch, Lo <= i < Hi.
+	Lo, Hi int
 	// Live holds the values that are still read where the batch waits, by name. They are the walk's own: what is written to them is
 	// what the nodes behind read.
 	Live map[string]*onnxio.Tensor
@@ -180,6 +182,7 @@ func (p *piece) batch(ctx context.Context, b int, hooks func(v *Visit) *exec.Hoo
 	}
 	w, stop := p.w, p.stop
 	v := &Visit{Batch: b}
+	v.Lo, v.Hi = w.run.samples(b)
 	first := !w.begun
 	var err error
 	if first {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/obc-onnx/obc/calib"
 	"github.com/obc-onnx/obc/graph"
-	"github.com/obc-onnx/obc/internal/obs"
 )
 
 // search gives every layer the level at which the model as a whole loses least under a budget: of the recipe's target, or, with scope
@@ -285,6 +284,7 @@ func (s *State) evaluate(ctx context.Context, l *LayerState, levels []level, w [
 	noise := map[int]float64{}    // by bits
 	pruned := map[int][]float64{} // by block: cumulated relative cost of the steps, cheapest first
 	solved := map[string]float64{}
+	var ready []*readyGroup // damping and method are the same for all levels
 	for i := range levels {
 		v := &levels[i]
 		if v.dense {
@@ -292,6 +292,12 @@ func (s *State) evaluate(ctx context.Context, l *LayerState, levels []level, w [
 		}
 		l.Plan.Settings, l.ActBits = v.Settings, v.actBits
 		t, _ := s.task(l, w, hessians)
+		if t.ready = ready; t.prunes() || t.spec != nil {
+			if err := t.makeReady(ctx); err != nil {
+				return err
+			}
+			ready = t.ready
+		}
 		if v.Sparsity > 0 && t.whole > 0 && t.family() == "exact" {
 			block := max(1, v.Block)
 			if pruned[block] == nil {
@@ -359,9 +365,7 @@ func (t *task) steps(ctx context.Context) ([]float64, error) {
 	}
 	base := 0.0
 	for _, g := range groups {
-		for _, x := range obs.Loss(g.w, obs.NewMatrix(g.w.Rows, g.w.Cols), g.p.H) {
-			base += x
-		}
+		base += g.base
 	}
 	costs := sortedCosts(traces)
 	sum := 0.0

@@ -8,8 +8,6 @@ import (
 	"github.com/obc-onnx/obc/calib"
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
-	"github.com/obc-onnx/obc/internal/kernel"
-	"github.com/obc-onnx/obc/internal/obs"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -19,7 +17,8 @@ import (
 //
 //	W* = W X Y^T (Y Y^T)^-1 = W + W (C - H) H^-1,  H = 2/N sum y y^T,  C = 2/N sum x y^T
 //
-// and W* is compressed on H. Reported losses are those of W*. Layers whose weight several nodes share, and those in subgraphs, are
+// and W* is compressed on H. Few samples fit more than there is to make good for, so that H is damped in W* as is best where one half of the
+// samples is fitted and the other tried (see target). Reported losses are those of W*. Layers whose weight several nodes share, and those in subgraphs, are
 // solved on the dense model's inputs, before all others.
 type solveInSequence struct{}
 
@@ -72,6 +71,9 @@ func (p solveInSequence) Apply(ctx context.Context, s *State) (PassReport, error
 		r.Notes = append(r.Notes, notes...)
 		r.Changes++
 	}
+	if seq.unmoved > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d of %d layers are solved for their dense weight: what made good for earlier layers on one half of the samples did not on the other", seq.unmoved, len(row)))
+	}
 	return r, seq.finish(ctx)
 }
 
@@ -90,6 +92,7 @@ type sequence struct {
 	counterpart map[*graph.Node]*graph.Node    // the dense model's node
 	outputs     map[*graph.Node]*calib.Moments // of the dense model's nodes
 	hooks       *exec.Hooks
+	unmoved     int // layers whose dense weight is the target
 }
 
 func (s *State) newSequence(dense *graph.Graph, row []*LayerState) (*sequence, error) {
@@ -142,7 +145,7 @@ func (q *sequence) layerOf(dense *graph.Node) *LayerState {
 func (q *sequence) solve(ctx context.Context, l *LayerState) ([]string, error) {
 	n := l.Nodes[0]
 	twin := calib.NewTwin(l.Layer, n, threadsOf(q.s.Threads))
-	in := l.Layer.Input(n)
+	in, half := l.Layer.Input(n), q.s.Data.Len()/2
 	err := calib.Together(ctx, q.dense, q.now, q.counterpart[n], n, q.observe, func(*calib.Visit) *exec.Hooks { return q.hooks },
 		func(a, b *calib.Visit) error {
 			x, y := a.Live[in.Name], b.Live[in.Name]
@@ -152,22 +155,25 @@ func (q *sequence) solve(ctx context.Context, l *LayerState) ([]string, error) {
 			if l.Input != nil {
 				y = l.Input.round(y, q.s.Threads)
 			}
-			return twin.Add(x, y, a.Keep(x.Shape))
+			return twin.Add(x, y, a.Keep(x.Shape), a.Hi-a.Lo, half-a.Lo)
 		})
 	if err != nil {
 		return nil, err
 	}
-	if twin.N() == 0 {
+	halves := twin.Finish()
+	if halves[0].N+halves[1].N == 0 {
 		return nil, fmt.Errorf("%v: no calibration sample reached it: give data that does, or exclude the layer", n)
 	}
 	w, err := l.Matrix()
 	if err != nil {
 		return nil, err
 	}
-	h, cross := twin.Finish()
-	target, err := l.target(w, h, cross, q.s.Threads)
+	target, h, moved, err := l.target(w, halves, q.s.Threads)
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", l.Layer, err)
+	}
+	if !moved {
+		q.unmoved++
 	}
 	notes, err := q.s.solveLayer(ctx, l, target, h)
 	if err != nil {
@@ -182,33 +188,4 @@ func (q *sequence) solve(ctx context.Context, l *LayerState) ([]string, error) {
 // finish runs the dense model to its end, for the moments of the last layers.
 func (q *sequence) finish(ctx context.Context) error {
 	return q.dense.To(ctx, nil, q.observe, nil, nil)
-}
-
-// target is W + W (C - H) H^-1, with H damped as for solving.
-func (l *LayerState) target(w []float32, h, cross [][]float64, threads int) ([]float32, error) {
-	d, n := l.Cols, l.Rows*l.Cols
-	out := slices.Clone(w)
-	for g := range h {
-		p, err := obs.Prepare(h[g], d, l.Plan.Damping)
-		if err != nil {
-			return nil, err
-		}
-		diff := make([]float64, d*d)
-		for i, c := range cross[g] {
-			diff[i] = c - h[g][i]
-		}
-		wide := make([]float64, n)
-		for i, v := range w[g*n : (g+1)*n] {
-			wide[i] = float64(v)
-		}
-		moved, change := make([]float64, n), make([]float64, n)
-		kernel.Dgemm(false, false, l.Rows, d, d, 1, wide, d, diff, d, 0, moved, d, threadsOf(threads))
-		kernel.Dgemm(false, false, l.Rows, d, d, 1, moved, d, p.Hinv, d, 0, change, d, threadsOf(threads))
-		for i, c := range change {
-			if !p.Dead[i%d] {
-				out[g*n+i] += float32(c)
-			}
-		}
-	}
-	return out, nil
 }

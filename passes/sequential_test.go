@@ -41,9 +41,9 @@ func outputsOf(t *testing.T, m *onnxio.Model, data calib.Dataset) []float64 {
 	return all
 }
 
-// TestSequentialMakesGoodForEarlierLayers compares the error at the output.
+// TestSequentialMakesGoodForEarlierLayers compares the error at the output, where samples outnumber columns.
 func TestSequentialMakesGoodForEarlierLayers(t *testing.T) {
-	for name, net := range testNets {
+	for name, net := range map[string]func() (*onnxio.Model, arrays){"conv": convNet, "dense": denseNet} {
 		for _, what := range []string{"sparsity: 0.6", "weights: {bits: 3, search: shrink}"} {
 			found := map[string]float64{}
 			for _, mode := range []string{"independent", "sequential"} {
@@ -111,5 +111,27 @@ func TestBatchNormIsReestimated(t *testing.T) {
 				t.Errorf("%s, channel %d: statistics %v, %v; its input has %v, %v", n.Name(), k, mean.Float32s()[k], vari.Float32s()[k], moments[c].Mean()[k], moments[c].Var()[k])
 			}
 		}
+	}
+}
+
+// TestSequentialDoesNotFitNoise calibrates on about as many rows as the layers have columns, where the least squares for the inputs behind
+// rounded activations fit those samples and no others: on other samples, the error must not be greater than that of mode independent.
+func TestSequentialDoesNotFitNoise(t *testing.T) {
+	const d = 48
+	m := testmodel.New(17).Input("x", onnxio.Float32, "N", 4, d).
+		Init("w0", randoms(61, 0.15, d, d)).Init("w1", randoms(62, 0.15, d, d)).Init("w2", randoms(63, 0.15, d, d)).
+		Node("MatMul", "x w0 -> m0").Node("Tanh", "m0 -> t0").Node("MatMul", "t0 w1 -> m1").Node("Tanh", "m1 -> t1").Node("MatMul", "t1 w2 -> y").
+		Output("y", onnxio.Float32, "N", 4, d).Model()
+	few, others := arrays{[]string{"x"}, []*onnxio.Tensor{randoms(64, 1, 14, 4, d)}}, arrays{[]string{"x"}, []*onnxio.Tensor{randoms(65, 1, 100, 4, d)}}
+	found := map[string]float64{}
+	for _, mode := range []string{"independent", "sequential"} {
+		res, err := Compress(t.Context(), m, few, recipeOf(t, "{correction: none, weights: {bits: 8}, activations: {bits: 5}, mode: "+mode+"}"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[mode] = outputError(t, m, res.Model, others)
+	}
+	if found["sequential"] > 1.02*found["independent"] {
+		t.Errorf("errors on other samples: %v", found)
 	}
 }

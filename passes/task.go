@@ -21,6 +21,44 @@ type task struct {
 	whole              int         // columns that the pattern can take
 	order              []int       // columns in an order in which they come first; nil: they do
 	o                  obs.Options
+	ready              []*readyGroup // by group, for tasks that differ in other settings than damping and family; nil: to be made
+}
+
+// readyGroup is what a group's Hessian gives once and for all.
+type readyGroup struct {
+	p    *obs.Prepared
+	base float64 // loss of the all-zero weight
+}
+
+// makeReady prepares every group's Hessian, unless that is done.
+func (t *task) makeReady(ctx context.Context) error {
+	if t.ready != nil {
+		return nil
+	}
+	ready := make([]*readyGroup, t.groups)
+	err := t.each(ctx, func(i int, _ obs.Options) (err error) {
+		r := &readyGroup{}
+		if t.family() == "plain" {
+			r.p = &obs.Prepared{D: t.cols, H: t.h[i], Dead: make([]bool, t.cols)}
+		} else if r.p, err = obs.Prepare(t.h[i], t.cols, t.Damping); err != nil {
+			return err
+		}
+		for _, l := range obs.Loss(t.dense(i), obs.NewMatrix(t.rows, t.cols), t.h[i]) {
+			r.base += l
+		}
+		ready[i] = r
+		return nil
+	})
+	if err == nil {
+		t.ready = ready
+	}
+	return err
+}
+
+// dense is the weight of group i.
+func (t *task) dense(i int) obs.Matrix {
+	n := t.rows * t.cols
+	return obs.Matrix{Rows: t.rows, Cols: t.cols, Data: t.w[i*n : (i+1)*n]}
 }
 
 // outcome is a solved task.
@@ -76,6 +114,7 @@ type group struct {
 	p       *obs.Prepared
 	now     obs.Matrix // pruned, then quantized
 	result  *obs.Result
+	base    float64 // loss of the all-zero weight
 	pattern problem // what the pattern works on
 }
 
@@ -119,23 +158,17 @@ func (t *task) restoredMatrix(m obs.Matrix) obs.Matrix {
 
 // prepare cuts the task into groups and makes their Hessians ready.
 func (t *task) prepare(ctx context.Context) ([]*group, error) {
+	if err := t.makeReady(ctx); err != nil {
+		return nil, err
+	}
 	groups := make([]*group, t.groups)
 	err := t.each(ctx, func(i int, _ obs.Options) error {
-		n := t.rows * t.cols
-		g := &group{w: obs.Matrix{Rows: t.rows, Cols: t.cols, Data: t.w[i*n : (i+1)*n]}}
-		h := t.h[i]
-		g.now = g.w
-		var err error
-		if t.family() == "plain" {
-			g.p = &obs.Prepared{D: t.cols, H: h, Dead: make([]bool, t.cols)}
-		} else {
-			g.p, err = obs.Prepare(h, t.cols, t.Damping)
-		}
-		if err == nil && t.prunes() && t.whole > 0 {
+		g := &group{w: t.dense(i), now: t.dense(i), p: t.ready[i].p, base: t.ready[i].base}
+		if t.prunes() && t.whole > 0 {
 			g.pattern = t.ordered(g)
 		}
 		groups[i] = g
-		return err
+		return nil
 	})
 	return groups, err
 }
@@ -410,9 +443,7 @@ func (g *group) add(out *outcome) {
 	for _, l := range obs.Loss(g.w, g.now, g.p.H) {
 		out.loss += l
 	}
-	for _, l := range obs.Loss(g.w, obs.NewMatrix(g.w.Rows, g.w.Cols), g.p.H) {
-		out.base += l
-	}
+	out.base += g.base
 	out.damping, out.raised = max(out.damping, g.p.Damping), max(out.raised, g.p.Raised)
 	for _, d := range g.p.Dead {
 		if d {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"runtime"
 	"sort"
+	"sync"
 
 	"github.com/obc-onnx/obc/internal/kernel"
 )
@@ -94,7 +95,7 @@ func GPTQ(ctx context.Context, w Matrix, p *Prepared, g *Grid, mask []bool, actO
 	if err := checkQuantize(w, p, g, mask); err != nil {
 		return nil, err
 	}
-	f, err := newFixed(p, actOrder)
+	f, err := p.fixedOrder(actOrder)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func SparseGPTNM(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options
 	if err := checkShapes(w, p); err != nil {
 		return nil, err
 	}
-	f, err := newFixed(p, false)
+	f, err := p.fixedOrder(false)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +185,7 @@ func SparseGPTBlocks(ctx context.Context, ws []Matrix, ps []*Prepared, c int, sh
 			return nil, err
 		}
 		var err error
-		if fs[k], err = newFixed(ps[k], false); err != nil {
+		if fs[k], err = ps[k].fixedOrder(false); err != nil {
 			return nil, err
 		}
 		out[k] = &Result{W: ps[k].clean(w), LeftDense: w.Cols - ps[k].whole(c)}
@@ -218,8 +219,14 @@ func sparseGPTStretch(ctx context.Context, fs []*fixed, out []*Result, c, lo, hi
 		cost[i] = fs[at.k].blockScore(out[at.k].W.Row(at.row), lo+i%blocks*c, c)
 	}
 	gone := make([]bool, len(cost))
-	for _, i := range leastOf(int(math.Ceil(float64(len(cost))*share)), len(cost), func(i int) float64 { return cost[i] }) {
-		gone[i] = true
+	if take := int(math.Ceil(float64(len(cost)) * share)); take > 0 {
+		last, below := kth(cost, take-1)
+		ties := take - below // blocks that cost as much as the last one taken
+		for i, c := range cost {
+			if gone[i] = c < last || c == last && ties > 0; c == last {
+				ties--
+			}
+		}
 	}
 	return eachRow(ctx, len(rows), o, func() struct{} { return struct{}{} }, func(_ struct{}, i int) error {
 		f, x := fs[rows[i].k], out[rows[i].k].W.Row(rows[i].row)
@@ -238,6 +245,33 @@ func sparseGPTStretch(ctx context.Context, fs []*fixed, out []*Result, c, lo, hi
 type fixed struct {
 	order []int
 	u     []float32 // d x d, u[t*d+c] = L[column c, step t], 0 for columns eliminated before
+}
+
+// fixedFactors keeps the factors of a Prepared, one for each order of columns, for the next level of the same layer.
+type fixedFactors struct {
+	mu         sync.Mutex
+	own, byDia *fixed
+}
+
+// fixedOrder is newFixed, computed once.
+func (p *Prepared) fixedOrder(byDiagonal bool) (*fixed, error) {
+	if p.fixed == nil {
+		return newFixed(p, byDiagonal)
+	}
+	p.fixed.mu.Lock()
+	defer p.fixed.mu.Unlock()
+	f := &p.fixed.own
+	if byDiagonal {
+		f = &p.fixed.byDia
+	}
+	if *f == nil {
+		made, err := newFixed(p, byDiagonal)
+		if err != nil {
+			return nil, err
+		}
+		*f = made
+	}
+	return *f, nil
 }
 
 func newFixed(p *Prepared, byDiagonal bool) (*fixed, error) {

@@ -18,6 +18,8 @@ type Prepared struct {
 	Inflate float64   // largest Hinv_pp * H_pp (damped), the loss of digits that elimination meets; 1 for a diagonal H
 	Raised  int       // how many times the damping had to be raised; report it when not 0
 	Reach   int       // columns, from the first on, that groups and blocks may take; 0 = all
+
+	fixed *fixedFactors // what the fixed-order methods have factorised so far
 }
 
 const (
@@ -41,7 +43,7 @@ func Prepare(h []float64, d int, damping float64) (*Prepared, error) {
 	if damping < 0 || math.IsNaN(damping) || math.IsInf(damping, 0) {
 		return nil, fmt.Errorf("damping is %v, expected a number >= 0", damping)
 	}
-	p := &Prepared{D: d, H: h, Dead: make([]bool, d), Damping: damping}
+	p := &Prepared{D: d, H: h, Dead: make([]bool, d), Damping: damping, fixed: &fixedFactors{}}
 	mean := 0.0
 	for i := range d {
 		v := h[i*d+i]
@@ -144,7 +146,7 @@ func (p *Prepared) Reordered(order []int) *Prepared {
 	if p.Hinv != nil {
 		r.Hinv = gather(nil, p.Hinv, p.D, order, order)
 	}
-	r.Dead = make([]bool, p.D)
+	r.Dead, r.fixed = make([]bool, p.D), &fixedFactors{}
 	for i, c := range order {
 		r.Dead[i] = p.Dead[c]
 	}
