@@ -103,16 +103,17 @@ lm("unstructured 0.5", "--sparsity 0.5", {"recall1": 18.55, "recall10": 56.45, "
 lm("magnitude 0.5", "--sparsity 0.5 --method rtn --correction none", {"recall1": 17.85, "recall10": 52.05, "cosine": 0.7565}, "numpy, magnitude")
 lm("2:4", "--nm 2:4", {"recall1": 15.05, "recall10": 46.75, "cosine": 0.6423}, "numpy, magnitude")
 lm("block-4 0.5", "--block 4 --sparsity 0.5", {}, "")
-lm("8w8a", "--weights int8 --activations int8 --equalize 0.5", {"recall1": 21.50, "recall10": 58.10, "cosine": 0.9979}, "nncf 3.4 int8 transformer")
-lm("8w8a plain", "--weights int8 --activations int8", {"recall1": 21.50, "recall10": 58.10, "cosine": 0.9979}, "nncf 3.4 int8 transformer")
+lm("8w8a", "--weights int8 --activations int8", {"recall1": 21.50, "recall10": 58.10, "cosine": 0.9979}, "nncf 3.4 int8 transformer")
+lm("8w8a equalized 0.5", "--weights int8 --activations int8 --equalize 0.5", {"recall1": 21.50, "recall10": 58.10, "cosine": 0.9979}, "nncf 3.4 int8 transformer")
+lm("8w8a plain", "--weights int8 --activations int8 --equalize 0", {"recall1": 21.50, "recall10": 58.10, "cosine": 0.9979}, "nncf 3.4 int8 transformer")
 lm("w4", "--weights int4", {"recall1": 20.25, "recall10": 57.20, "cosine": 0.9393}, "numpy, rounding")
 lm("w4 g32", "--weights int4 --group 32", {"recall1": 21.20, "recall10": 57.90, "cosine": 0.9876}, "onnxsim 0.8.1 GPTQ, group 32")
 lm("w3", "--weights int3", {"recall1": 17.90, "recall10": 52.25, "cosine": 0.7586}, "numpy, rounding")
-lm("2:4 8w8a", "--nm 2:4 --weights int8 --activations int8 --equalize 0.5", {}, "")
+lm("2:4 8w8a", "--nm 2:4 --weights int8 --activations int8", {}, "")
 lm("2:4 refined", "--nm 2:4 --refine", {"recall1": 15.05, "recall10": 46.75, "cosine": 0.6423}, "numpy, magnitude")
 lm("w4 refined", "--weights int4 --search loss --refine", {"recall1": 20.25, "recall10": 57.20, "cosine": 0.9393}, "numpy, rounding")
 lm("w3 refined", "--weights int3 --search loss --refine", {"recall1": 17.90, "recall10": 52.25, "cosine": 0.7586}, "numpy, rounding")
-lm("2:4 8w8a refined", "--nm 2:4 --weights int8 --activations int8 --equalize 0.5 --refine", {}, "")
+lm("2:4 8w8a refined", "--nm 2:4 --weights int8 --activations int8 --refine", {}, "")
 
 PERCENT = {"top1", "agreement", "recall1", "recall10", "top5_contains"}
 

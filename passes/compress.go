@@ -61,8 +61,8 @@ func newState(m *onnxio.Model, data calib.Dataset, r *Recipe, o Options) (*State
 func pipeline(r *Recipe) []Pass {
 	list := []Pass{simplify{}, findLayers{}, findReached{}}
 	if r.quantizesActivations() {
-		if r.Equalize > 0 {
-			list = append(list, equalize{r.Equalize})
+		if e := r.equalizer(); e.auto || e.strength > 0 {
+			list = append(list, e)
 		}
 		list = append(list, countActivations{})
 	}

@@ -25,7 +25,7 @@ type Recipe struct {
 	Exclude     []string    `yaml:"exclude" json:"exclude"`         // globs of layers left dense
 	Include     []string    `yaml:"include" json:"include"`         // globs of the layers that are worked on; none: all
 	MinSize     int         `yaml:"min_size" json:"min_size"`       // layers with fewer weights are left dense
-	Equalize    float64     `yaml:"equalize" json:"equalize"`       // 0..1: how much of the activations' channel spread moves into the weights before activations are quantized; 0 = off
+	Equalize    string      `yaml:"equalize" json:"equalize"`       // "0".."1": how much of the activations' channel spread moves into the weights before activations are quantized; "auto": chosen for each tensor
 	Form        string      `yaml:"form" json:"form"`               // "auto", "float", "qdq" or "matmulnbits"
 	Container   string      `yaml:"container" json:"container"`     // "auto", "int8" or "exact": the element type that codes below 8 bits are stored in
 	ReduceRange bool        `yaml:"reduce_range" json:"reduce_range"`
@@ -99,7 +99,7 @@ func DefaultRecipe() *Recipe {
 	return &Recipe{
 		Settings: Settings{Method: "obs", Damping: 0.001, Weights: Weights{Granularity: "channel", Search: "auto"}},
 		Scope:    "layer", Mode: "independent", Correction: "auto", Form: "auto", Container: "auto",
-		Activations: Activations{Range: "auto"},
+		Activations: Activations{Range: "auto"}, Equalize: "auto",
 	}
 }
 
@@ -146,8 +146,8 @@ func (r *Recipe) Validate() error {
 	if r.MinSize < 0 {
 		return &FieldError{"$.min_size", fmt.Sprintf("is %d: give 0 or more", r.MinSize)}
 	}
-	if !(r.Equalize >= 0 && r.Equalize <= 1) {
-		return &FieldError{"$.equalize", fmt.Sprintf("is %v: give 0 to 1", r.Equalize)}
+	if s := r.equalizer().strength; !(s >= 0 && s <= 1) {
+		return &FieldError{"$.equalize", fmt.Sprintf("is %q: give auto, or a strength from 0 (off) to 1", r.Equalize)}
 	}
 	if err := r.validateTogether(); err != nil {
 		return err

@@ -117,7 +117,7 @@ func TestRecipeFlagErrors(t *testing.T) {
 		{"--method obd", `--method is "obd": give one of obs`},
 		{"--target 3x", `--target is "3x": give flops=3x`},
 		{"--damping -1", "--damping is -1"},
-		{"--equalize 2", "--equalize is 2"},
+		{"--equalize 2", `--equalize is "2"`},
 		{"--min-size -1", "--min-size is -1"},
 		{"--correction batchnorm", "--correction is batchnorm, which needs"},
 		{"--recipe missing.yaml", "missing.yaml"},
