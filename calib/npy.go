@@ -22,6 +22,7 @@ import (
 const (
 	npyMagic     = "\x93NUMPY"
 	npyMaxHeader = 1 << 20
+	npyMaxChars  = 1 << 20
 )
 
 // npyHeader is what precedes the elements of a .npy file.
@@ -30,15 +31,29 @@ type npyHeader struct {
 	Big     bool // big-endian elements
 	Fortran bool // first index varies fastest
 	Shape   []int
-	Size    int // bytes before the first element
+	Size    int  // bytes before the first element
+	Chars   int  // of an element of a string array
+	Wide    bool // such characters are UCS-4, not bytes
+}
+
+// word is the size of an element in bytes.
+func (h *npyHeader) word() int {
+	switch {
+	case h.Type != onnxio.String:
+		return h.Type.Bits() / 8
+	case h.Wide:
+		return 4 * h.Chars
+	}
+	return h.Chars
 }
 
 // bytes is the size of the elements.
-func (h *npyHeader) bytes() int64 { return int64(elements(h.Shape)) * int64(h.Type.Bits()/8) }
+func (h *npyHeader) bytes() int64 { return int64(elements(h.Shape)) * int64(h.word()) }
 
 var (
 	npyDescr   = regexp.MustCompile(`['"]descr['"]\s*:\s*(['"]([^'"]*)['"]|\[)`)
 	npyFortran = regexp.MustCompile(`['"]fortran_order['"]\s*:\s*(True|False)`)
+	npyText    = regexp.MustCompile(`^([<>|=]?)([USa])(\d+)$`)
 	npyShape   = regexp.MustCompile(`['"]shape['"]\s*:\s*\(([^()]*)\)`)
 )
 
@@ -90,10 +105,15 @@ func parseNPYHeader(text string) (*npyHeader, error) {
 	}
 	h := &npyHeader{Fortran: order[1] == "True", Shape: []int{}}
 	var err error
-	if h.Type, h.Big, err = npyType(descr[2]); err != nil {
+	if m := npyText.FindStringSubmatch(descr[2]); m != nil {
+		h.Type, h.Big, h.Wide = onnxio.String, m[1] == ">", m[2] == "U"
+		if h.Chars, err = strconv.Atoi(m[3]); err != nil || h.Chars > npyMaxChars {
+			return nil, fmt.Errorf("a string array of %s characters an element is not believed: the most is %d", m[3], npyMaxChars)
+		}
+	} else if h.Type, h.Big, err = npyType(descr[2]); err != nil {
 		return nil, err
 	}
-	total := 1
+	total := max(h.word()/64, 1) // elements of numbers have up to 16 bytes
 	for _, f := range strings.Split(shape[1], ",") {
 		if f = strings.TrimSuffix(strings.TrimSpace(f), "L"); f == "" {
 			continue
@@ -107,6 +127,9 @@ func parseNPYHeader(text string) (*npyHeader, error) {
 		}
 		total *= max(d, 1)
 		h.Shape = append(h.Shape, d)
+	}
+	if h.word() == 0 && elements(h.Shape) > 0 {
+		return nil, fmt.Errorf("a string array whose elements have no characters: save numbers or text")
 	}
 	return h, nil
 }
@@ -126,11 +149,9 @@ func npyType(descr string) (t onnxio.DataType, big bool, err error) {
 	}
 	switch {
 	case strings.HasPrefix(code, "O"):
-		err = fmt.Errorf("an object array (pickled Python objects) cannot be read: save a plain numeric array, such as np.stack(list).astype(np.float32)")
+		err = fmt.Errorf("an object array (pickled Python objects) cannot be read: save a plain array, such as np.stack(list).astype(np.float32), or x.astype(str) for strings")
 	case strings.HasPrefix(code, "V"):
 		err = fmt.Errorf("element type %q (raw bytes, as np.save writes bfloat16 and float8) cannot be told apart: save it as float32", descr)
-	case strings.HasPrefix(code, "U"), strings.HasPrefix(code, "S"), strings.HasPrefix(code, "a"):
-		err = fmt.Errorf("a string array (%q) cannot be used as data: save numbers", descr)
 	default:
 		err = fmt.Errorf("element type %q is not supported: save float32 or int64", descr)
 	}
@@ -145,6 +166,11 @@ func npyElements(h *npyHeader, shape []int, raw []byte) *onnxio.Tensor {
 		order = binary.BigEndian
 	}
 	switch d := t.Data.(type) {
+	case []string:
+		word := h.word()
+		for i := range d {
+			d[i] = npyString(raw[i*word:(i+1)*word], h.Wide, order)
+		}
 	case []uint8:
 		copy(d, raw)
 	case []int8:
@@ -171,6 +197,18 @@ func npyElements(h *npyHeader, shape []int, raw []byte) *onnxio.Tensor {
 		binary.Decode(raw, order, t.Data)
 	}
 	return t
+}
+
+// npyString is an element of a string array without the zeros that fill it up.
+func npyString(b []byte, wide bool, order binary.ByteOrder) string {
+	if !wide {
+		return strings.TrimRight(string(b), "\x00")
+	}
+	var s strings.Builder
+	for ; len(b) >= 4; b = b[4:] {
+		s.WriteRune(rune(order.Uint32(b)))
+	}
+	return strings.TrimRight(s.String(), "\x00")
 }
 
 // array is one stored array of which single samples (slices along axis 0) can be read.
@@ -208,7 +246,7 @@ func (a *array) transposed() (*array, error) {
 	if _, err := a.data.ReadAt(raw, a.off); err != nil && err != io.EOF {
 		return nil, err
 	}
-	shape, word := a.h.Shape, a.h.Type.Bits()/8
+	shape, word := a.h.Shape, a.h.word()
 	stride := make([]int, len(shape)) // of the stored order, in elements
 	step := 1
 	for i, d := range shape {
@@ -237,7 +275,7 @@ func (a *array) transposed() (*array, error) {
 // rows reads the slices idx along axis 0, joined into one tensor.
 func (a *array) rows(idx []int) (*onnxio.Tensor, error) {
 	shape := append([]int{len(idx)}, a.h.Shape[1:]...)
-	size := int64(elements(a.h.Shape[1:])) * int64(a.h.Type.Bits()/8)
+	size := int64(elements(a.h.Shape[1:])) * int64(a.h.word())
 	raw := make([]byte, size*int64(len(idx)))
 	for k := 0; k < len(idx); {
 		n := 1 // neighbours are read at once

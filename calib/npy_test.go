@@ -106,6 +106,7 @@ func TestNPYRoundTrip(t *testing.T) {
 		"scalar": onnxio.TensorOf([]float64{2.5}),
 		"b":      onnxio.TensorOf([]bool{true, false}, 2, 1),
 		"u":      onnxio.TensorOf([]uint8{0, 255}, 1, 2),
+		"s":      onnxio.TensorOf([]string{"a", "", "Zürich 日", "b"}, 2, 2),
 		"h":      {Type: onnxio.Float16, Shape: []int{1}, Data: []uint16{0x3c00}},
 	}
 	var one, two bytes.Buffer
@@ -132,8 +133,34 @@ func TestNPYRoundTrip(t *testing.T) {
 			t.Errorf("%s: got %v %v (%v), want %v %v", c.Name, got, got.Data, err, want, want.Data)
 		}
 	}
-	if err := WriteNPY(&one, onnxio.TensorOf([]string{"a"}, 1)); err == nil {
-		t.Error("a string tensor was written")
+	if err := WriteNPY(&one, mapLike()); err == nil {
+		t.Error("what is no tensor was written")
+	}
+}
+
+func mapLike() *onnxio.Tensor { return &onnxio.Tensor{Data: struct{}{}} }
+
+// TestNPYStrings reads what NumPy wrote: Unicode and bytes.
+func TestNPYStrings(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("testdata", "string.npy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		data []byte
+		want string
+	}{
+		{b, "[a]"},
+		{npyFile("{'descr': '|S2', 'fortran_order': False, 'shape': (2,), }\n", "abc\x00"), "[ab c]"},
+	} {
+		a, err := newArray(bytes.NewReader(c.data), int64(len(c.data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := a.whole()
+		if err != nil || fmt.Sprint(x.Data) != c.want {
+			t.Errorf("got %v (%v), want %s", x.Data, err, c.want)
+		}
 	}
 }
 
@@ -158,7 +185,10 @@ func TestNPYErrors(t *testing.T) {
 		{"empty file", "signature", nil},
 		{"text", "signature", []byte("hello, this is no array")},
 		{"object", "object array", read("object.npy")},
-		{"string", "string array", read("string.npy")},
+		{"wide strings", "not believed", npyFile("{'descr': '<U99999999', 'fortran_order': False, 'shape': (1,), }\n", "")},
+		{"strings of no size", "no characters", npyFile("{'descr': '<U0', 'fortran_order': False, 'shape': (1000000000,), }\n", "")},
+		{"strings cut off", "cut off", npyFile("{'descr': '<U3', 'fortran_order': False, 'shape': (2,), }\n", "abcd")},
+		{"strings overflow", "absurd", npyFile("{'descr': '<U1000000', 'fortran_order': False, 'shape': (4294967296, 134217728), }\n", "")},
 		{"record", "structured", read("record.npy")},
 		{"void", "raw bytes", npyFile("{'descr': '|V2', 'fortran_order': False, 'shape': (1,), }\n", "ab")},
 		{"unknown type", `"<m8"`, npyFile("{'descr': '<m8', 'fortran_order': False, 'shape': (1,), }\n", "abcdefgh")},

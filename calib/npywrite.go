@@ -8,12 +8,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/obc-onnx/obc/onnxio"
 )
 
 // WriteNPY writes t as a .npy file, version 1.0, little-endian, in C order. The types that NumPy lacks (bfloat16, float8, the
-// sub-byte types) are written as float32 or int8; strings and complex sub-types that NumPy cannot hold are refused.
+// sub-byte types) are written as float32 or int8; strings as NumPy's fixed-width Unicode.
 func WriteNPY(w io.Writer, t *onnxio.Tensor) error {
 	if t.Type == onnxio.BFloat16 || t.Type.IsFloat() && t.Type.Bits() <= 8 {
 		c, err := t.ConvertTo(onnxio.Float32)
@@ -47,11 +48,43 @@ func WriteNPY(w io.Writer, t *onnxio.Tensor) error {
 	if _, err := w.Write(append(head, text...)); err != nil {
 		return err
 	}
+	if s, ok := t.Data.([]string); ok {
+		return writeTexts(w, s, widestText(s))
+	}
 	return binary.Write(w, binary.LittleEndian, t.Data)
 }
 
+// widestText is the number of characters of the longest string, at least 1.
+func widestText(list []string) int {
+	n := 1
+	for _, s := range list {
+		n = max(n, utf8.RuneCountInString(s))
+	}
+	return n
+}
+
+// writeTexts writes strings as UCS-4, each filled up with zeros to chars characters.
+func writeTexts(w io.Writer, list []string, chars int) error {
+	b := make([]byte, 0, 4*chars)
+	for _, s := range list {
+		b = b[:0]
+		for _, r := range s {
+			b = binary.LittleEndian.AppendUint32(b, uint32(r))
+		}
+		for len(b) < 4*chars {
+			b = append(b, 0)
+		}
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func npyDescrOf(t *onnxio.Tensor) (string, error) {
-	switch t.Data.(type) {
+	switch d := t.Data.(type) {
+	case []string:
+		return fmt.Sprintf("<U%d", widestText(d)), nil
 	case []uint8:
 		return "|u1", nil
 	case []int8:

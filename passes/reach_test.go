@@ -31,3 +31,24 @@ func TestUnreached(t *testing.T) {
 		t.Errorf("kept %+v, expected the other branch's layer with its reason", res.Report.Kept)
 	}
 }
+
+// TestCarriedInput quantizes a product in a Loop whose input is the carried value itself: no node computes it.
+func TestCarriedInput(t *testing.T) {
+	body := testmodel.New(0).Input("i", onnxio.Int64).Input("go", onnxio.Bool).Input("h", onnxio.Float32, "N", 8).
+		Node("MatMul", "h w -> p").Node("Tanh", "p -> next").Node("Identity", "go -> on").Outputs("on", "next")
+	m := testmodel.New(17).Input("x", onnxio.Float32, "N", 8).Init("w", randoms(1, 0.5, 8, 8)).Init("three", onnxio.TensorOf([]int64{3})).
+		Node("Loop", "three _ x -> y", "body", body).Output("y", onnxio.Float32, "N", 8).Model()
+	data := arrays{[]string{"x"}, []*onnxio.Tensor{randoms(3, 1, 40, 8)}}
+	r := DefaultRecipe()
+	r.Weights.Bits, r.Activations.Bits = 8, 8
+	res, err := Compress(t.Context(), m, data, r, Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := res.Report.Layers; len(l) != 1 || l[0].ActBits != 8 {
+		t.Fatalf("compressed %+v, kept %+v: expected the product with 8-bit inputs", l, res.Report.Kept)
+	}
+	if e := outputError(t, m, res.Model, data); e > 1e-3 || e == 0 {
+		t.Errorf("the outputs' relative error is %v", e)
+	}
+}

@@ -16,7 +16,9 @@ func Predict(ctx context.Context, e *exec.Executor, data calib.Dataset, batch in
 	err := batches(ctx, data, batch, func(_, _ int, feeds map[string]*onnxio.Tensor) error {
 		outs, err := e.Run(ctx, feeds, nil)
 		for name, t := range outs {
-			parts[name] = append(parts[name], t)
+			if err := flat(name, t, func(name string, t *onnxio.Tensor) { parts[name] = append(parts[name], t) }); err != nil {
+				return fmt.Errorf("output %q: %w", name, err)
+			}
 		}
 		return err
 	})
@@ -30,6 +32,40 @@ func Predict(ctx context.Context, e *exec.Executor, data calib.Dataset, batch in
 		}
 	}
 	return joined, nil
+}
+
+// flat shows fn the tensors that an output consists of: a sequence has one an element, called NAME.0 and so on; a sequence of
+// dictionaries with the same keys, what classifiers give, becomes their values, a row each; an optional that is absent has none.
+func flat(name string, t *onnxio.Tensor, fn func(name string, t *onnxio.Tensor)) error {
+	switch d := t.Data.(type) {
+	case *exec.Optional:
+		if d.Value == nil {
+			return nil
+		}
+		return flat(name, d.Value, fn)
+	case *exec.Map:
+		fn(name, &onnxio.Tensor{Type: d.Values.Type, Shape: []int{1, d.Values.Len()}, Data: d.Values.Data})
+		return nil
+	case *exec.Sequence:
+		var rows []*onnxio.Tensor
+		for i, e := range d.Elems {
+			if m, ok := e.Data.(*exec.Map); ok {
+				rows = append(rows, &onnxio.Tensor{Type: m.Values.Type, Shape: []int{1, m.Values.Len()}, Data: m.Values.Data})
+			} else if err := flat(fmt.Sprintf("%s.%d", name, i), e, fn); err != nil {
+				return err
+			}
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		all, err := join(rows)
+		if err == nil {
+			fn(name, all)
+		}
+		return err
+	}
+	fn(name, t)
+	return nil
 }
 
 // join puts tensors one after the other along axis 0; scalars become a vector.

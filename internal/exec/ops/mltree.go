@@ -134,11 +134,17 @@ func (e ensemble) check() error {
 	return nil
 }
 
-func (e ensemble) kernel(to onnxio.DataType) exec.Kernel {
-	features := 0
+// features is how many features the trees ask for.
+func (e ensemble) features() int {
+	most := 0
 	for _, n := range e.nodes {
-		features = max(features, n.feature+1)
+		most = max(most, n.feature+1)
 	}
+	return most
+}
+
+func (e ensemble) kernel(to onnxio.DataType) exec.Kernel {
+	features := e.features()
 	return func(c *exec.Call) error {
 		x, rows, width, err := samples(c)
 		if err != nil {

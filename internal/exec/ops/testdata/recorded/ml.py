@@ -9,11 +9,11 @@ S = Set("ml.tar.gz")
 R = Random(11)
 
 
-def case(name, op, feeds, version=3, rtol=1e-5, **attrs):
-    n = helper.make_node(op, list(feeds), ["y"], domain="ai.onnx.ml", **attrs)
+def case(name, op, feeds, version=3, rtol=1e-5, outputs="y", **attrs):
+    n = helper.make_node(op, list(feeds), list(outputs), domain="ai.onnx.ml", **attrs)
     n.name = "n_y"
     g = helper.make_graph([n], name, [helper.make_tensor_value_info(k, dtype(v), dims_of(v)) for k, v in feeds.items()],
-                          [helper.make_empty_tensor_value_info("y")])
+                          [helper.make_empty_tensor_value_info(o) for o in outputs])
     m = helper.make_model(g, opset_imports=[helper.make_opsetid("", 15), helper.make_opsetid("ai.onnx.ml", version)], ir_version=8)
     S.record(name, m, feeds, rtol=rtol)
 
@@ -69,6 +69,70 @@ def trees():
     case("trees_softmax", "TreeEnsembleRegressor", {"x": x}, post_transform="SOFTMAX", **nodes)
 
 
-for group in (features, labels, trees):
+POSTS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO")
+
+
+def classifiers():
+    x = R.f(5, 3)
+    for post in POSTS:
+        for tag, count, labels in (("one", 1, dict(classlabels_ints=[7, 9])), ("two", 2, dict(classlabels_strings=["no", "yes"])),
+                                   ("three", 3, dict(classlabels_ints=[3, 1, 2]))):
+            case("linearclassifier_%s_%s" % (tag, post.lower()), "LinearClassifier", {"x": x}, outputs="yz", post_transform=post,
+                 coefficients=R.f(3 * count).tolist(), intercepts=R.f(count).tolist(), **labels)
+
+
+def forest(classes, weights, which=None):
+    """Two trees of five and three nodes; the leaves vote for classes."""
+    leaves = [(0, 1), (0, 3), (0, 4), (1, 1), (1, 2)]
+    votes = [(t, n, k) for t, n in leaves for k in (which or range(classes))]
+    return dict(
+        nodes_treeids=[0, 0, 0, 0, 0, 1, 1, 1], nodes_nodeids=[0, 1, 2, 3, 4, 0, 1, 2],
+        nodes_modes=["BRANCH_LEQ", "LEAF", "BRANCH_GT", "LEAF", "LEAF", "BRANCH_LT", "LEAF", "LEAF"],
+        nodes_featureids=[0, 0, 1, 0, 0, 2, 0, 0], nodes_values=[0.1, 0, -0.2, 0, 0, 0.3, 0, 0],
+        nodes_truenodeids=[1, 0, 3, 0, 0, 1, 0, 0], nodes_falsenodeids=[2, 0, 4, 0, 0, 2, 0, 0],
+        class_treeids=[v[0] for v in votes], class_nodeids=[v[1] for v in votes], class_ids=[v[2] for v in votes],
+        class_weights=[float(weights()) for _ in votes])
+
+
+def tree_classifiers():
+    x = R.f(8, 3)
+    mixed, positive = lambda: R.r.randn(), lambda: abs(R.r.randn()) / 3
+    for post in POSTS:
+        for tag, attrs in (("three", dict(classlabels_int64s=[3, 1, 2], **forest(3, mixed))),
+                           ("two", dict(classlabels_strings=["no", "yes"], **forest(2, positive))),
+                           ("two_mixed", dict(classlabels_strings=["no", "yes"], **forest(2, mixed))),
+                           ("binary", dict(classlabels_int64s=[0, 1], **forest(2, positive, [0]))),
+                           ("binary_second", dict(classlabels_int64s=[0, 1], **forest(2, positive, [1]))),
+                           ("binary_mixed", dict(classlabels_int64s=[5, 6], **forest(2, mixed, [0])))):
+            case("treeclassifier_%s_%s" % (tag, post.lower()), "TreeEnsembleClassifier", {"x": x}, outputs="yz", post_transform=post, rtol=1e-4, **attrs)
+    case("treeclassifier_base_three", "TreeEnsembleClassifier", {"x": x}, outputs="yz", classlabels_int64s=[3, 1, 2], base_values=[0.5, -0.25, 1.0],
+         **forest(3, mixed))
+    case("treeclassifier_base_binary", "TreeEnsembleClassifier", {"x": x}, outputs="yz", classlabels_int64s=[0, 1], base_values=[0.125],
+         post_transform="LOGISTIC", **forest(2, mixed, [0]))
+
+
+def machines():
+    x = R.f(5, 2)
+    for kind in ("LINEAR", "POLY", "RBF", "SIGMOID"):
+        base = dict(kernel_type=kind, kernel_params=[0.5, 0.25, 2.0])
+        for one in (0, 1):
+            case("svmregressor_%s_%d" % (kind.lower(), one), "SVMRegressor", {"x": x}, rtol=1e-4, n_supports=3, one_class=one, rho=[0.3],
+                 support_vectors=R.f(6).tolist(), coefficients=R.f(3).tolist(), **base)
+        for post in POSTS if kind in ("LINEAR", "RBF") else ("NONE",):
+            for per in ([2, 3], [2, 1, 3]):
+                for prob in (0, 1):
+                    n, k = sum(per), len(per)
+                    pairs = k * (k - 1) // 2
+                    more = dict(prob_a=(-np.abs(R.f(pairs))).tolist(), prob_b=R.f(pairs).tolist()) if prob else {}
+                    case("svmclassifier_%s_%s_%d_%d" % (kind.lower(), post.lower(), k, prob), "SVMClassifier", {"x": x}, outputs="yz", rtol=1e-3,
+                         classlabels_ints=list(range(10, 10 + k)), post_transform=post, vectors_per_class=per, support_vectors=R.f(2 * n).tolist(),
+                         coefficients=R.f((k - 1) * n).tolist(), rho=R.f(pairs).tolist(), **base, **more)
+    for k in (2, 3):
+        case("svmclassifier_weights_%d" % k, "SVMClassifier", {"x": x}, outputs="yz", classlabels_ints=list(range(k)), kernel_type="LINEAR",
+             kernel_params=[0.5, 0.25, 2.0], coefficients=R.f(2 * k).tolist(), rho=[0.3] * k)
+    case("svmregressor_weights", "SVMRegressor", {"x": x}, kernel_type="LINEAR", kernel_params=[0.5, 0.25, 2.0], coefficients=R.f(2).tolist(), rho=[0.3])
+
+
+for group in (features, labels, trees, classifiers, tree_classifiers, machines):
     group()
 S.write()
