@@ -422,8 +422,8 @@ func (t *task) quantize(ctx context.Context, groups []*group) error {
 		case "fixed":
 			g.result, err = obs.GPTQ(ctx, start, g.p, grid, mask, true, o)
 		default:
-			if g.result, err = obs.Quantize(ctx, start, g.p, grid, mask, o); err == nil && t.refines() {
-				g.result, err = obs.RefineCodes(ctx, g.w, g.result, g.p, mask, o)
+			if g.result, err = obs.Quantize(ctx, start, g.p, grid, mask, o); err == nil {
+				g.result, err = obs.RefineCodes(ctx, g.w, g.result, g.p, mask, t.effort(), o)
 			}
 		}
 		if err == nil {
@@ -431,6 +431,16 @@ func (t *task) quantize(ctx context.Context, groups []*group) error {
 		}
 		return err
 	})
+}
+
+// effort is how far codes are bettered after OBQ, which never raises a row's loss. A scale that all groups share stays.
+func (t *task) effort() obs.Effort {
+	e := obs.Quick
+	if t.refines() {
+		e = obs.Effort{}
+	}
+	e.KeepScales = t.spec.Granularity == obs.PerTensor && t.groups > 1
+	return e
 }
 
 // searchesByLoss reports whether each row's grid is chosen by its loss.

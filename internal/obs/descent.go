@@ -16,17 +16,18 @@ type descent struct {
 	*quadric
 	spec GridSpec
 
-	n, m   int // N:M pattern within which columns may change places; m = 0: none
-	whole  int // columns that are in groups of m
-	w      []float64
-	hw     []float64 // H w
-	fixed  []bool    // columns that stay at zero
-	scale  []float32
-	zero   []int16
-	lo, hi float32 // codes
-	group  []int32 // by column: place in scale and zero
-	code   []float32
-	g      []float64
+	keepScales bool
+	n, m       int // N:M pattern within which columns may change places; m = 0: none
+	whole      int // columns that are in groups of m
+	w          []float64
+	hw         []float64 // H w
+	fixed      []bool    // columns that stay at zero
+	scale      []float32
+	zero       []int16
+	lo, hi     float32 // codes
+	group      []int32 // by column: place in scale and zero
+	code       []float32
+	g          []float64
 
 	// For pairs, by column: the step, and the loss of one up and down with its sign turned, -Inf where the grid ends.
 	edge, up, down []float32
@@ -338,7 +339,7 @@ func (s *descent) run(rounds int) {
 		if l := s.loss(); l < best.loss {
 			s.save(&best, l)
 		}
-		if s.spec.Granularity != PerTensor && s.refit() {
+		if s.spec.Granularity != PerTensor && !s.keepScales && s.refit() {
 			if l := s.loss(); l < best.loss {
 				s.save(&best, l)
 			}

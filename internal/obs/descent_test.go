@@ -34,14 +34,20 @@ func TestRefineCodesFalls(t *testing.T) {
 				}
 				for _, m := range [][]bool{nil, mask} {
 					before := must2(t)(Quantize(ctx, w, p, g, m, Options{}))
-					after := must2(t)(RefineCodes(ctx, w, before, p, m, Options{Threads: 1}))
+					after := must2(t)(RefineCodes(ctx, w, before, p, m, Effort{}, Options{Threads: 1}))
 					checkFalls(t, w, before, after, p)
 					if spec.Granularity != PerTensor {
 						checkRows(t, w, before, after, p)
 					}
 					checkOnGrid(t, after, m, p)
+					kept := must2(t)(RefineCodes(ctx, w, before, p, m, Effort{KeepScales: true}, Options{}))
+					checkFalls(t, w, before, kept, p)
+					if !slices.Equal(kept.Grid.Scale, g.Scale) || !slices.Equal(kept.Grid.Zero, g.Zero) {
+						t.Error("scales to keep have changed")
+					}
+					checkOnGrid(t, kept, m, p)
 					fast := must2(t)(GPTQ(ctx, w, p, g, m, true, Options{}))
-					checkFalls(t, w, fast, must2(t)(RefineCodes(ctx, w, fast, p, m, Options{})), p)
+					checkFalls(t, w, fast, must2(t)(RefineCodes(ctx, w, fast, p, m, Quick, Options{})), p)
 					best := must2(t)(QuantizeBest(ctx, w, p, spec, m, Options{Threads: 1}))
 					checkOnGrid(t, best, m, p)
 					if spec.Granularity != PerTensor {

@@ -17,7 +17,7 @@ func QuantizeBest(ctx context.Context, w Matrix, p *Prepared, spec GridSpec, mas
 	if err != nil {
 		return nil, err
 	}
-	return RefineCodes(ctx, w, res, p, mask, o)
+	return RefineCodes(ctx, w, res, p, mask, Effort{}, o)
 }
 
 // quantizeOn is OBQ of w on a grid fitted to the weights like and chosen by loss.

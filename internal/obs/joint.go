@@ -20,7 +20,7 @@ func QuantizeNM(ctx context.Context, w Matrix, p *Prepared, n, m int, spec GridS
 	if err != nil {
 		return nil, err
 	}
-	return refineCodes(ctx, w, q, p, mask, n, m, o)
+	return refineCodes(ctx, w, q, p, mask, n, m, Effort{}, o)
 }
 
 // exchanges sweeps over the groups: in each, the kept column whose place a removed one may take at the greatest fall of the loss, until a

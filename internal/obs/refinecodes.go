@@ -7,19 +7,35 @@ import (
 	"github.com/obc-onnx/obc/internal/kernel"
 )
 
+// Effort is how far RefineCodes goes.
+type Effort struct {
+	Rounds     int  // of a row's descent at most; 0: until nothing is won
+	KeepScales bool // only codes change
+}
+
+// Quick is the effort that is worth making always: most of what can be won, for about half the time of the exact solve.
+var Quick = Effort{Rounds: 2}
+
 // mostRounds bounds the rounds of a row's descent.
 const mostRounds = 12
+
+func (e Effort) rounds() int {
+	if e.Rounds > 0 {
+		return min(e.Rounds, mostRounds)
+	}
+	return mostRounds
+}
 
 // RefineCodes lowers the loss of a quantized result by coordinate descent: single codes, then pairs of codes, then the scales in closed form,
 // again and again until nothing is won. Weights of mask (nil = none) stay zero. A scale that all rows share is refitted for all of them, and
 // rows follow. Each round costs a few d^2 operations a row. Rows whose undamped loss would not fall stay as they are, but for a shared scale, where
 // it is the layer's loss that must fall.
-func RefineCodes(ctx context.Context, w Matrix, res *Result, p *Prepared, mask []bool, o Options) (*Result, error) {
-	return refineCodes(ctx, w, res, p, mask, 0, 0, o)
+func RefineCodes(ctx context.Context, w Matrix, res *Result, p *Prepared, mask []bool, e Effort, o Options) (*Result, error) {
+	return refineCodes(ctx, w, res, p, mask, 0, 0, e, o)
 }
 
 // refineCodes is RefineCodes in which, if m > 0, columns may also change places within an n:m pattern.
-func refineCodes(ctx context.Context, w Matrix, res *Result, p *Prepared, mask []bool, n, m int, o Options) (*Result, error) {
+func refineCodes(ctx context.Context, w Matrix, res *Result, p *Prepared, mask []bool, n, m int, e Effort, o Options) (*Result, error) {
 	if err := checkCodes(w, res, p, mask); err != nil {
 		return nil, err
 	}
@@ -31,8 +47,9 @@ func refineCodes(ctx context.Context, w Matrix, res *Result, p *Prepared, mask [
 		hq := q.times(out.W, o)
 		err := eachRow(ctx, w.Rows, o, func() *descent { return newDescent(q, out.Grid) }, func(s *descent, r int) error {
 			s.n, s.m, s.whole = n, m, p.whole(max(m, 1))
+			s.keepScales = e.KeepScales
 			s.start(clean, out.Codes, out.Grid, mask, hw, hq, r)
-			s.run(mostRounds)
+			s.run(e.rounds())
 			s.store(out, r)
 			return nil
 		})
@@ -45,10 +62,10 @@ func refineCodes(ctx context.Context, w Matrix, res *Result, p *Prepared, mask [
 	if err != nil {
 		return nil, err
 	}
-	if out.Grid.Spec.Granularity != PerTensor {
+	if out.Grid.Spec.Granularity != PerTensor || e.KeepScales {
 		return out, nil
 	}
-	for range mostRounds { // the scale of all rows
+	for range e.rounds() { // the scale of all rows
 		next := out.copyCodes(nil, p)
 		if !next.refitShared(hw, q.times(next.W, o)) {
 			break
