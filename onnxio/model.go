@@ -42,12 +42,19 @@ func Load(path string) (*Model, error) {
 	return m, nil
 }
 
+// missing is the error of a file that is not there; it is fs.ErrNotExist to errors.Is.
+type missing string
+
+func (path missing) Error() string { return string(path) + ": no such file" }
+
+func (missing) Is(target error) bool { return target == fs.ErrNotExist }
+
 // readFile reads a file of at most the size of a protobuf message; it tells folders and devices apart.
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: no such file: %w", path, fs.ErrNotExist)
+		return nil, missing(path)
 	case err != nil:
 		return nil, err
 	case info.IsDir():

@@ -186,6 +186,9 @@ func (s Settings) validate(path string) error {
 	if err := oneOf(path+".method", "method", s.Method); err != nil {
 		return err
 	}
+	if s.Sparsity == 1 {
+		return &FieldError{path + ".sparsity", "is 1, which removes every weight: give a share below 1, such as 0.5"}
+	}
 	if !(s.Sparsity >= 0 && s.Sparsity <= 1) {
 		return &FieldError{path + ".sparsity", fmt.Sprintf("is %v: give a share from 0 to 1", s.Sparsity)}
 	}
@@ -200,8 +203,8 @@ func (s Settings) validate(path string) error {
 			return &FieldError{path + ".nm", fmt.Sprintf("is %s beside block %d: give one of them", s.NM, s.Block)}
 		}
 	}
-	if s.Block < 0 || s.Block > 1024 {
-		return &FieldError{path + ".block", fmt.Sprintf("is %d: give 1 to 1024 weights", s.Block)}
+	if s.Block < 0 || s.Block > 64 {
+		return &FieldError{path + ".block", fmt.Sprintf("is %d: give 1 to 64 weights", s.Block)}
 	}
 	if !(s.Damping >= 0 && s.Damping <= 1) {
 		return &FieldError{path + ".damping", fmt.Sprintf("is %v: give a share of the mean diagonal, 0 to 1", s.Damping)}

@@ -94,6 +94,9 @@ func (j *compressJob) prepare(f *pflag.FlagSet) (err error) {
 	if j.recipe, err = j.recipeFlags.recipe(f); err != nil {
 		return err
 	}
+	if asksNothing(j.recipe) && j.recipe.Block > 1 {
+		return badUsage("--block %d needs a share: give --sparsity too, such as --sparsity 0.5", j.recipe.Block)
+	}
 	if asksNothing(j.recipe) {
 		return badUsage("nothing to do: give --nm, --sparsity, --weights, --activations or --target, or a recipe with one of them")
 	}
@@ -107,10 +110,14 @@ func asksNothing(r *passes.Recipe) bool {
 
 // checkOutputs finds out whether all files can be written and differ.
 func (j *compressJob) checkOutputs() error {
+	if j.in == "" {
+		return badUsage("the name of the model is empty: give an .onnx file")
+	}
 	if _, err := os.Stat(j.in); err != nil {
 		return badUsage("%s cannot be read: %w", j.in, err)
 	}
-	if err := checkOutput("output", j.out, j.in); err != nil {
+	read := []string{j.in, j.calib, j.check.data, j.check.labels, j.recipeFlags.file}
+	if err := checkOutput("output", j.out, read...); err != nil {
 		return err
 	}
 	for i, file := range j.reports {
@@ -120,7 +127,7 @@ func (j *compressJob) checkOutputs() error {
 		if filepath.Clean(file) == filepath.Clean(j.out) || slices.Contains(j.reports[:i], file) {
 			return badUsage("--report: %s is named twice", file)
 		}
-		if err := checkOutput("report", file, j.in); err != nil {
+		if err := checkOutput("report", file, read...); err != nil {
 			return err
 		}
 	}

@@ -55,7 +55,7 @@ try the other commands on.`),
 func (a *app) demo(ctx context.Context, dir string) error {
 	out, page := filepath.Join(dir, "obc-demo.onnx"), filepath.Join(dir, "obc-demo.html")
 	for _, file := range []string{out, page} {
-		if err := checkOutput("out", file, ""); err != nil {
+		if err := checkOutput("out", file); err != nil {
 			return err
 		}
 	}

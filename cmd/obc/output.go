@@ -10,14 +10,16 @@ import (
 	"github.com/obc-onnx/obc/internal/atomicfile"
 )
 
-// checkOutput finds out before the work begins whether a file can be written at path, and that it is not the input.
-func checkOutput(flag, path, in string) error {
+// checkOutput finds out before the work begins whether a file can be written at path, and that it is none of the files that are read.
+func checkOutput(flag, path string, read ...string) error {
 	if path == "" {
 		return badUsage("--%s is missing: say which file to write", flag)
 	}
 	if a, err := os.Stat(path); err == nil {
-		if b, err := os.Stat(in); err == nil && os.SameFile(a, b) {
-			return badUsage("--%s is the input %s itself: choose another name, the dense model is needed to compare with", flag, in)
+		for _, in := range read {
+			if b, err := os.Stat(in); err == nil && os.SameFile(a, b) {
+				return badUsage("--%s is the input %s itself: choose another name, inputs are never overwritten", flag, in)
+			}
 		}
 	}
 	f, err := atomicfile.Create(path)
