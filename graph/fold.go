@@ -14,7 +14,7 @@ func (s *simplifier) fold(n *Node) bool {
 	if n.is("Constant") {
 		return s.ConstantsToInits && s.foldConstant(n)
 	}
-	if random[n.Op()] || n.Op() == "DequantizeLinear" || n.Op() == "QuantizeLinear" || len(n.Subgraphs) > 0 || len(n.Inputs) == 0 {
+	if random[n.Op()] || n.Op() == "DequantizeLinear" || n.Op() == "QuantizeLinear" && !decoded(n) || len(n.Subgraphs) > 0 || len(n.Inputs) == 0 {
 		return false
 	}
 	for _, v := range n.Inputs {
@@ -32,6 +32,12 @@ func (s *simplifier) fold(n *Node) bool {
 	s.did(n, "computed")
 	s.replace(n, out)
 	return true
+}
+
+// decoded reports whether all that reads n is DequantizeLinear: the codes of a weight, as fake quantization is exported.
+func decoded(n *Node) bool {
+	v := n.Out(0)
+	return v != nil && !v.IsOutput && len(v.Uses) > 0 && !slices.ContainsFunc(v.Uses, func(u Use) bool { return u.Node.Op() != "DequantizeLinear" || u.Index != 0 })
 }
 
 // foldConstant turns a Constant node into an initializer.

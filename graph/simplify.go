@@ -53,8 +53,8 @@ const defaultMaxGrowth = 64 << 10
 // Inputs, outputs and node names stay; so does the initializer's name where one initializer is folded into another tensor.
 // The model computes what it did before, but for rounding where BatchNormalization is folded.
 //
-// DequantizeLinear and QuantizeLinear of constants stay, for folding them would undo a quantization; layers are found behind
-// them anyway. Nothing random is folded, nor what grows the file by more than MaxGrowth.
+// DequantizeLinear of constants stays, for folding it would undo a quantization; layers are found behind it anyway. QuantizeLinear of
+// a constant that is decoded again becomes its codes. Nothing random is folded, nor what grows the file by more than MaxGrowth.
 func Simplify(g *Graph, o SimplifyOptions) (Changes, error) {
 	if o.MaxGrowth == 0 {
 		o.MaxGrowth = defaultMaxGrowth

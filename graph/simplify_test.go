@@ -171,6 +171,7 @@ func TestSimplifyFolds(t *testing.T) {
 		"shared":            {w().Node("Transpose", "w -> v").Node("MatMul", "x v -> c").Node("MatMul", "c w -> y"), "MatMul MatMul", "w v"},
 		"too big":           {w().Init("s", big).Init("one", onnxio.TensorOf([]float32{1}, 1)).Node("Expand", "one s -> e").Node("ReduceSum", "e -> f").Node("Add", "x f -> y"), "Add", "f"},
 		"quantized weight":  {x().Init("q", onnxio.TensorOf(make([]int8, 9), 3, 3)).Init("s", onnxio.TensorOf([]float32{1})).Node("DequantizeLinear", "q s -> v").Node("MatMul", "x v -> y"), "DequantizeLinear MatMul", "q s"},
+		"fake quantization": {w().Init("s", onnxio.TensorOf([]float32{0.1})).Node("QuantizeLinear", "w s -> q").Node("DequantizeLinear", "q s -> v").Node("MatMul", "x v -> y"), "DequantizeLinear MatMul", "s q"},
 		"constant":          {x().Node("Constant", "-> c", "value_float", 2.0).Node("Mul", "x c -> y"), "Constant Mul", ""},
 		"identities":        {w().Node("Identity", "x -> a").Node("Dropout", "a -> b m").Node("MatMul", "b w -> c").Node("Identity", "c -> y"), "MatMul", "w"},
 		"input to output":   {x().Node("Identity", "x -> y"), "Identity", ""},

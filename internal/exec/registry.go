@@ -93,8 +93,11 @@ type UnsupportedOp struct {
 	Nodes        []string
 }
 
-// trainingDomain holds the operators that update weights: Adam, Gradient and the like.
-const trainingDomain = "ai.onnx.preview.training"
+// advice says of a domain whose operators are missing what to do.
+var advice = map[string]string{
+	"ai.onnx.preview.training": " is not an inference operator: export the model for inference",
+	"com.microsoft.nchwc":      " is for the machine that ONNX Runtime optimized the file on: save it with ORT_ENABLE_EXTENDED or less",
+}
 
 func (e *UnsupportedError) Error() string {
 	var b strings.Builder
@@ -115,9 +118,7 @@ func (e *UnsupportedError) Error() string {
 			nodes = nodes[:3]
 		}
 		fmt.Fprintf(&b, "%s %s (opset %d) at node \"%s\"%s", sep, name, op.Version, strings.Join(nodes, `", "`), more)
-		if op.Domain == trainingDomain {
-			b.WriteString(" is not an inference operator: export the model for inference")
-		}
+		b.WriteString(advice[op.Domain])
 	}
 	return b.String()
 }

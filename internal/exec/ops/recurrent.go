@@ -20,6 +20,7 @@ type recurrent struct {
 	batchFirst    bool // layout 1: [batch, sequence, ...]
 	beforeReset   bool // GRU: the reset gate acts after the product with R
 	coupled       bool // LSTM: the input gate is 1 - forget gate
+	rounded       bool // inputs and states are rounded before each product
 }
 
 var defaultActivations = map[int][]string{1: {"Tanh"}, 3: {"Sigmoid", "Tanh"}, 4: {"Sigmoid", "Tanh", "Tanh"}}
@@ -147,6 +148,10 @@ func runRecurrent[T float](c *exec.Call, r *recurrent, each step[T]) error {
 	}
 	xw := data[T](c.New(x.Type, seq, batch, rows))
 	work := data[T](c.New(x.Type, 3, batch, rows))
+	xd := data[T](x)
+	if r.rounded && len(xd) > 0 {
+		xd = onGrid(xd)
+	}
 	for d, back := range r.dirs {
 		s := &cellState[T]{recurrent: r, act: r.act[d*len(r.act)/dirs:], seq: seq, batch: batch, in: in, xw: xw,
 			r: data[T](rec)[d*rows*hidden : (d+1)*rows*hidden], h: data[T](yh)[d*batch*hidden : (d+1)*batch*hidden],
@@ -155,7 +160,7 @@ func runRecurrent[T float](c *exec.Call, r *recurrent, each step[T]) error {
 		s.bias, s.peep = part[T](c.Input(3), d, 2*rows), part[T](c.Input(7), d, 3*hidden)
 		initial(c, s.h, 5, d, r.batchFirst, dirs)
 		initial(c, s.c, 6, d, r.batchFirst, dirs)
-		product(false, true, seq*batch, rows, in, T(1), data[T](x), in, data[T](w)[d*rows*in:(d+1)*rows*in], in, T(0), xw, rows, c.Threads)
+		product(false, true, seq*batch, rows, in, T(1), xd, in, data[T](w)[d*rows*in:(d+1)*rows*in], in, T(0), xw, rows, c.Threads)
 		if err := s.run(c, data[T](y), d, dirs, back, lens, each); err != nil {
 			return err
 		}
@@ -192,7 +197,11 @@ func (s *cellState[T]) run(c *exec.Call, y []T, d, dirs int, back bool, lens []i
 		copy(oldH, s.h)
 		copy(oldC, s.c)
 		rows := s.gates * s.hidden
-		product(false, true, s.batch, rows, s.hidden, T(1), s.h, s.hidden, s.r, s.hidden, T(0), s.hr, rows, 1)
+		h := s.h
+		if s.rounded && len(h) > 0 {
+			h = onGrid(h)
+		}
+		product(false, true, s.batch, rows, s.hidden, T(1), h, s.hidden, s.r, s.hidden, T(0), s.hr, rows, 1)
 		each(s, t)
 		for b := range s.batch {
 			state := s.h[b*s.hidden : (b+1)*s.hidden]

@@ -94,6 +94,20 @@ def qgemm():
         S.case("matmulintegertofloat_" + tag, [ms("MatMulIntegerToFloat", names, "y")], {"a": R.u8(2, 3, 7)}, init, atol=1e-5)
 
 
+def lstm():
+    seq, batch, inner, hidden = 4, 2, 5, 3
+    for dirs, way in ((1, "forward"), (1, "reverse"), (2, "bidirectional")):
+        for tag, kind, columns in (("plain", "u8", False), ("columns", "s8", True)):
+            n = dirs * 4 * hidden if columns else dirs
+            shape = (dirs, 4 * hidden) if columns else (dirs,)
+            z = np.zeros(shape, np.int8) if kind == "s8" else R.ints(100, 140, *shape).astype(np.uint8)
+            init = {"w": codes(kind, dirs, inner, 4 * hidden), "r": codes(kind, dirs, hidden, 4 * hidden), "b": R.f(dirs, 8 * hidden),
+                    "ws": f32(R.r.uniform(0.004, 0.02, n)).reshape(shape), "wz": z, "rs": f32(R.r.uniform(0.004, 0.02, n)).reshape(shape), "rz": z,
+                    "h": R.f(dirs, batch, hidden), "c": R.f(dirs, batch, hidden)}
+            S.case("dynamicquantizelstm_%s_%s" % (way, tag), [ms("DynamicQuantizeLSTM", "x w r b _ h c _ ws wz rs rz", "y yh yc", direction=way, hidden_size=hidden)],
+                   {"x": R.f(seq, batch, inner)}, init, outputs="y yh yc", atol=1e-5)
+
+
 def nbits():
     n, k = 6, 40
     for bits in (2, 4, 8):
@@ -285,6 +299,6 @@ def group_query():
     run("positions", 1, 3, None, [3], dict(do_rotary=1), rot, " cos sin at", more={"at": np.array([[2, 3, 4]], np.int64)})
 
 
-for group in (qlinear_elementwise, qlinear_pools, qgemm, nbits, quantize, activations, fused, norms, rotary, attention, multihead, group_query):
+for group in (qlinear_elementwise, qlinear_pools, qgemm, nbits, quantize, activations, fused, norms, rotary, attention, multihead, group_query, lstm):
     group()
 S.write()
