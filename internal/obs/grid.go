@@ -118,11 +118,12 @@ func FitGrid(w Matrix, s GridSpec) (*Grid, error) {
 	}
 	g.Scale, g.Zero = make([]float32, rows*g.Groups), make([]int16, rows*g.Groups)
 	kernel.Parallel(runtime.GOMAXPROCS(0), rows, func(lo, hi int) {
+		step := 0
 		for r := lo; r < hi; r++ {
 			row := w.Data[r*len(w.Data)/rows : (r+1)*len(w.Data)/rows]
 			for k := range g.Groups {
 				x := row[k*width : min((k+1)*width, len(row))]
-				g.Scale[r*g.Groups+k], g.Zero[r*g.Groups+k] = s.fit(x)
+				g.Scale[r*g.Groups+k], g.Zero[r*g.Groups+k], step = s.fit(x, step)
 			}
 		}
 	})
@@ -135,8 +136,9 @@ const (
 	shrinkNorm  = 2.4
 )
 
-// fit is the scale and zero point for the weights x.
-func (s GridSpec) fit(x []float32) (scale float32, zero int16) {
+// fit is the scale and zero point for the weights x, and the step of the search that found them, the first of those that are equally
+// good. It tries the step guess first, usually that of weights nearby: the error of a good step ends the sums of bad ones early.
+func (s GridSpec) fit(x []float32, guess int) (scale float32, zero int16, step int) {
 	lo, hi := float32(0), float32(0)
 	for _, v := range x {
 		lo, hi = min(lo, v), max(hi, v)
@@ -145,16 +147,23 @@ func (s GridSpec) fit(x []float32) (scale float32, zero int16) {
 		lo, hi = -1, 1
 	}
 	if s.Search != Shrink {
-		return s.span(lo, hi, 1)
+		scale, zero = s.span(lo, hi, 1)
+		return scale, zero, 0
 	}
 	best := math.Inf(1)
-	for i := range int((1 - shrinkLeast) * shrinkSteps) {
+	try := func(i int) {
 		sc, z := s.span(lo, hi, 1-float32(i)/shrinkSteps)
-		if e := s.shrinkError(x, sc, z, best); e < best {
-			best, scale, zero = e, sc, z
+		if e := s.shrinkError(x, sc, z, best); e < best || e == best && i < step {
+			best, scale, zero, step = e, sc, z, i
 		}
 	}
-	return scale, zero
+	try(guess)
+	for i := range int((1 - shrinkLeast) * shrinkSteps) {
+		if i != guess {
+			try(i)
+		}
+	}
+	return scale, zero, step
 }
 
 // leastRange is the largest magnitude below which weights count as zero: far from where float32 scales lose digits.
