@@ -180,19 +180,30 @@ func (s *shifts) stripAt(c int) int {
 func (s *shifts) assemble(h []float64, d, c int, sums [][]float64, threads int) {
 	kernel.Parallel(threads, len(s.pairs), func(lo, hi int) {
 		for p := lo; p < hi; p++ {
-			for _, i := range s.parts[p] {
-				at := h[s.pairs[p][0]*c*d+s.pairs[p][1]*c:]
-				for r := range c {
+			at := h[s.pairs[p][0]*c*d+s.pairs[p][1]*c:]
+			for r := range c { // all that is added to a row at once, as h is far larger than the cache
+				for _, i := range s.parts[p] {
 					from := 0
 					if s.sums[i].upper {
 						from = r
 					}
-					row := at[r*d+from : r*d+c]
-					for j, v := range sums[i][r*c+from : (r+1)*c] {
-						row[j] += v
-					}
+					addTo(at[r*d+from:r*d+c], sums[i][r*c+from:(r+1)*c])
 				}
 			}
 		}
 	})
+}
+
+// addTo is y += x.
+func addTo(y, x []float64) {
+	x = x[:len(y)]
+	for ; len(y) >= 4; y, x = y[4:], x[4:] {
+		y[0] += x[0]
+		y[1] += x[1]
+		y[2] += x[2]
+		y[3] += x[3]
+	}
+	for j, v := range x {
+		y[j] += v
+	}
 }
