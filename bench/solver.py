@@ -151,6 +151,9 @@ def processor(p):
     return total / 1e9
 
 
+REST = 0.2  # seconds for which a program's threads may go on waiting for work, and keep a processor busy, after its turn: OpenBLAS's do
+
+
 def measure(o, p, unit="ns/op"):
     """Runs p once: its line, and the seconds."""
     before = processor(p) if o.cpu else 0
@@ -192,6 +195,7 @@ def solver(o, env):
                 a, b, speed, peak = [], [], [], []
                 for _ in range(o.count):
                     b.append(float(turn(theirs, method)))
+                    time.sleep(REST)
                     for _ in range(o.more):
                         line, seconds = measure(o, ours)
                         a.append(seconds)
@@ -215,6 +219,7 @@ def hessian(o, env):
             a, b = [], []
             for _ in range(o.count * o.more):
                 b.append(float(turn(theirs, kind + " " + shape)) * 1e3)
+                time.sleep(REST)
                 a.append(measure(o, ours)[1] * 1e3)
             ours.stdin.close(), ours.wait()
             print(f"| {kind} {shape} | {min(b):.4g} | {min(a):.4g} | {min(b) / min(a):.2f} |", flush=True)
