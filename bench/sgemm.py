@@ -69,7 +69,7 @@ def main():
                 a.append(int(line.split()[2]))
                 time.sleep(0.002)
                 b.append(int(turn(theirs)))
-                time.sleep(0.002)
+                time.sleep(0.15 if threads > 1 else 0.002)  # OpenBLAS's threads keep polling for 100 ms after a product, on the cores that obc needs
             for q in (ours, theirs):
                 q.stdin.close()
                 q.wait()
