@@ -96,18 +96,23 @@ func (e *Epilogue) part(s ConvShape, j int) *Epilogue {
 	return p
 }
 
-// runWinograd cuts the rows of tiles of all images into equal parts. A part's result does not depend on where the cuts lie.
+// runWinograd cuts the rows of tiles of all images into equal parts, or, where these would be narrower than a vector, has the threads
+// share the channels. A part's result does not depend on where the cuts lie.
 func (c *PackedConv) runWinograd(s ConvShape, jobs int, x, y []float32, e *Epilogue, threads int) {
 	in, out, n := s.InC*s.H*s.W, s.OutC*s.OutH()*s.OutW(), jobs/s.Groups
 	rows := n * ((s.OutH() + 1) / 2)
 	if out*n*s.InC/s.Groups < smallProduct {
 		threads = 1
 	}
+	inner := 1
+	if tiles := rows * s.Groups * ((s.OutW() + 1) / 2); tiles < threads*tiling32().vec {
+		threads, inner = 1, threads
+	}
 	Parallel(threads, rows*s.Groups, func(lo, hi int) {
 		for lo < hi {
 			g, from := lo/rows, lo%rows
 			to := min(rows, from+hi-lo)
-			c.winograd[g].run(s, x[g*in/s.Groups:], y[g*out/s.Groups:], in, out, e.part(s, g), from, to)
+			c.winograd[g].run(s, x[g*in/s.Groups:], y[g*out/s.Groups:], in, out, e.part(s, g), from, to, inner)
 			lo += to - from
 		}
 	})

@@ -54,7 +54,6 @@ func winogradFits(s ConvShape) bool {
 type winogradJob struct {
 	planes
 	v, m []float32 // transformed input and products: 16 matrices of channels x ld
-	row  []float32 // an output row that is not wanted
 	segs []winogradRows
 }
 
@@ -73,12 +72,13 @@ func winogradTiles(channels int) int {
 }
 
 // run convolves one group of images x to y: rows of tiles [lo, hi), counted through all images, whose groups lie in and out elements
-// apart. e is that of the group; add begins at its first element.
-func (u *winograd) run(s ConvShape, x, y []float32, in, out int, e *Epilogue, lo, hi int) {
+// apart. e is that of the group; add begins at its first element. threads work on each step together.
+func (u *winograd) run(s ConvShape, x, y []float32, in, out int, e *Epilogue, lo, hi, threads int) {
 	j := winogradPool.Get().(*winogradJob)
 	defer winogradPool.Put(j)
-	ic, oc, high, across := s.InC/s.Groups, s.OutC/s.Groups, (s.OutH()+1)/2, (s.OutW()+1)/2
-	step := max(1, winogradTiles(max(ic, oc))/across)
+	high, across := (s.OutH()+1)/2, (s.OutW()+1)/2
+	b := winogradBlock{winogradJob: j, u: u, s: s, x: x, y: y, in: in, out: out, e: e, ic: s.InC / s.Groups, oc: s.OutC / s.Groups, across: across}
+	step := max(1, winogradTiles(max(b.ic, b.oc))/across)
 	for lo < hi {
 		rows := min(step, hi-lo)
 		j.segs = j.segs[:0]
@@ -88,62 +88,92 @@ func (u *winograd) run(s ConvShape, x, y []float32, in, out int, e *Epilogue, lo
 			j.segs = append(j.segs, winogradRows{image, from, to, r})
 			r += to - from
 		}
-		u.block(j, s, x, y, in, out, e, rows*across, ic, oc, across)
+		b.run(rows*across, threads)
 		lo += rows
 	}
 }
 
-// block convolves the rows of tiles j.segs.
-func (u *winograd) block(j *winogradJob, s ConvShape, x, y []float32, in, out int, e *Epilogue, tiles, ic, oc, across int) {
+// winogradBlock is one step of run: the rows of tiles segs.
+type winogradBlock struct {
+	*winogradJob
+	u              *winograd
+	s              ConvShape
+	x, y           []float32
+	in, out        int
+	e              *Epilogue
+	ic, oc, across int
+	ld             int // of the matrices in v and m
+	apartV, apartM int // from one matrix to the next
+}
+
+// run convolves a block of so many tiles. Channels, and then the matrices, are shared among the threads.
+func (b *winogradBlock) run(tiles, threads int) {
 	t := tiling32()
-	ld := roundUp(tiles, t.vec) + 16 // the last vector of a row may reach beyond it
-	if ld%64 == 0 {
-		ld += 16
+	b.ld = roundUp(tiles, t.vec) + 16 // the last vector of a row may reach beyond it
+	if b.ld%64 == 0 {
+		b.ld += 16
 	}
-	apartV, apartM := spreadSets(ic*ld), spreadSets(oc*ld)
-	v, m := grow(&j.v, 16*apartV+64), grow(&j.m, 16*apartM+64)
-	for _, g := range j.segs {
-		part, top := winogradBand(s, g.from, g.to) // the planes hold the rows that are read
-		j.planes.set(part, ic, 2, 2)
-		size, phase := j.channel(), j.phase()
-		for c := range ic {
-			if part.H > 0 {
-				j.load(c, x[g.image*in+(c*s.H+top)*s.W:][:part.H*s.W])
-			}
-			for r := range g.to - g.from {
-				active.winogradIn(v[c*ld+(g.at+r)*across:], apartV, j.buf[c*size+r*j.pitch:], j.pitch, phase, across)
-			}
+	b.apartV, b.apartM = spreadSets(b.ic*b.ld), spreadSets(b.oc*b.ld)
+	v, m := grow(&b.v, 16*b.apartV+64), grow(&b.m, 16*b.apartM+64)
+	for _, g := range b.segs {
+		part, top := winogradBand(b.s, g.from, g.to) // the planes hold the rows that are read
+		b.planes.set(part, b.ic, 2, 2)
+		Parallel(threads, b.ic, func(lo, hi int) { b.input(v, g, top, lo, hi) })
+	}
+	Parallel(threads, len(b.u), func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			a := b.u[i]
+			p := product[float32]{t: a.t, m: b.oc, n: tiles, k: b.ic, alpha: 1, c: m[i*b.apartM : i*b.apartM+b.oc*b.ld], ldc: b.ld, packedA: a.data,
+				b: dense[float32]{v[i*b.apartV:], b.ld, false}, loose: true}
+			p.region(0, b.oc, 0, roundUp(tiles, t.vec))
+		}
+	})
+	Parallel(threads, b.oc, func(lo, hi int) {
+		for _, g := range b.segs {
+			b.output(m, g, lo, hi)
+		}
+	})
+}
+
+// input transforms channels [lo, hi) of g, whose first input row is top.
+func (b *winogradBlock) input(v []float32, g winogradRows, top, lo, hi int) {
+	part, size, phase := b.planes.s, b.channel(), b.phase()
+	for c := lo; c < hi; c++ {
+		if part.H > 0 {
+			b.load(c, b.x[g.image*b.in+(c*b.s.H+top)*b.s.W:][:part.H*b.s.W])
+		}
+		for r := range g.to - g.from {
+			active.winogradIn(v[c*b.ld+(g.at+r)*b.across:], b.apartV, b.buf[c*size+r*b.pitch:], b.pitch, phase, b.across)
 		}
 	}
-	for i, a := range u {
-		p := product[float32]{t: a.t, m: oc, n: tiles, k: ic, alpha: 1, c: m[i*apartM : i*apartM+oc*ld], ldc: ld, packedA: a.data,
-			b: dense[float32]{v[i*apartV:], ld, false}, loose: true}
-		p.region(0, oc, 0, roundUp(tiles, t.vec))
-	}
-	oh, ow := s.OutH(), s.OutW()
-	waste := grow(&j.row, ow)
-	for _, g := range j.segs {
-		for c := range oc {
-			var bias float32
-			if e.Row != nil {
-				bias = e.Row[c]
+}
+
+// output transforms the products of channels [lo, hi) of g back.
+func (b *winogradBlock) output(m []float32, g winogradRows, lo, hi int) {
+	oh, ow, e := b.s.OutH(), b.s.OutW(), b.e
+	spare := borrow[float32]()
+	defer spare.giveBack()
+	waste := grow(&spare.tile, ow) // an output row that is not wanted
+	for c := lo; c < hi; c++ {
+		var bias float32
+		if e.Row != nil {
+			bias = e.Row[c]
+		}
+		at := g.image*b.out + (c*oh+2*g.from)*ow
+		for r := range g.to - g.from {
+			first, second := b.y[at:at+ow], waste
+			var add0, add1 []float32
+			if e.Add != nil {
+				add0, add1 = e.Add[at:at+ow], e.Add[at:at+ow]
 			}
-			at := g.image*out + (c*oh+2*g.from)*ow
-			for r := range g.to - g.from {
-				first, second := y[at:at+ow], waste
-				var add0, add1 []float32
+			if 2*(g.from+r)+1 < oh {
+				second = b.y[at+ow : at+2*ow]
 				if e.Add != nil {
-					add0, add1 = e.Add[at:at+ow], e.Add[at:at+ow]
+					add1 = e.Add[at+ow : at+2*ow]
 				}
-				if 2*(g.from+r)+1 < oh {
-					second = y[at+ow : at+2*ow]
-					if e.Add != nil {
-						add1 = e.Add[at+ow : at+2*ow]
-					}
-				}
-				active.winogradOut(first, second, m[c*ld+(g.at+r)*across:], apartM, add0, add1, bias, e.Lo, e.Hi)
-				at += 2 * ow
 			}
+			active.winogradOut(first, second, m[c*b.ld+(g.at+r)*b.across:], b.apartM, add0, add1, bias, e.Lo, e.Hi)
+			at += 2 * ow
 		}
 	}
 }
