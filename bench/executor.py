@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""obc's executor beside ONNX Runtime: whole models, float32, in turns on one machine.
+"""obc's executor beside ONNX Runtime: whole models, in turns on one machine.
 
     go build -o obc ./cmd/obc
     python bench/executor.py --obc ./obc --shared ../shared
     python bench/executor.py --obc ./obc --models minilm --batches 1 --threads 2 --count 30
+    python bench/executor.py --obc ./obc --models minilm --file minilm-8w8a.onnx     # a quantized file of that model
 
 For each model, batch size and number of threads both programs load the model once and then take turns, one run each, so
 that a change in the machine's load meets both. The time is the fastest run, or the median with --median; --cpu compares the
@@ -92,7 +93,7 @@ class Program:
 
 
 def compare(o, name, batch, threads, folder):
-    model = os.path.join(o.shared, "zoo", MODELS[name][0])
+    model = o.file or os.path.join(o.shared, "zoo", MODELS[name][0])
     data = inputs(name, o.shared, folder, batch)
     ours = Program([o.obc, "bench", "model", model, "--input", data, "--batch", str(batch), "--threads", str(threads),
                     "--count", "1000000", "--step", "--quiet"], lambda s: int(s.split()[4 if o.cpu else 2]))
@@ -122,7 +123,10 @@ def main():
     p.add_argument("--count", type=int, default=20, help="runs of each")
     p.add_argument("--median", action="store_true", help="compare medians in place of the fastest runs")
     p.add_argument("--cpu", action="store_true", help="CPU time on one thread in place of time")
+    p.add_argument("--file", help="run this file in place of the one model of --models")
     o = p.parse_args()
+    if o.file and len(o.models) != 1:
+        p.error("--file needs exactly one of --models")
     if o.cpu:
         o.threads = [1]
     print("| model | batch | threads | obc ms | ONNX Runtime ms | speed | obc MB | ONNX Runtime MB | memory |")

@@ -8,7 +8,7 @@ import (
 )
 
 // Fusion is a set of nodes that one kernel runs together, so that what passes between them is never stored. It gives the same
-// numbers as the nodes one by one, up to rounding. Hooks see every node: with them the nodes run one by one.
+// numbers as the nodes one by one, up to rounding; with quantized weights or activations that is the rounding of ONNX Runtime. Hooks see every node: with them the nodes run one by one.
 type Fusion struct {
 	Nodes  []*graph.Node  // all but the last are read within the set only; the last has one output, the kernel's
 	Inputs []*graph.Value // the kernel's In; nil for an omitted one

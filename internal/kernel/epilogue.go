@@ -43,6 +43,26 @@ func (e *Epilogue) then(c []float32, ldc, i, rows, j, cols int) {
 	}
 }
 
+// onRow applies e but for Row to y[at:end], part of a row that begins at column j.
+func (e *Epilogue) onRow(y []float32, at, end, j int) {
+	if e == nil {
+		return
+	}
+	row := y[at:end]
+	if e.Col != nil {
+		active.add(row, row, e.Col[j:j+len(row)])
+	}
+	if e.Add != nil {
+		active.add(row, row, e.Add[at:end])
+	}
+	if e.Lo != negInf || e.Hi != posInf {
+		active.clip(row, row, e.Lo, e.Hi)
+	}
+	if e.Then != nil {
+		e.Then(row)
+	}
+}
+
 // apply32 finishes c, the start of row i of the tile.
 func (t *tail) apply32(c []float32, i int) {
 	if t.row != nil {

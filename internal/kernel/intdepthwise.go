@@ -21,13 +21,13 @@ func PackIntDepthwise[T Byte](s ConvShape, w []T, zero []int32) *IntDepthwise {
 	return d
 }
 
-// Exact reports whether all sums are exact, with these biases (nil: none).
-func (d *IntDepthwise) Exact(bias []int32) bool {
-	for i, r := range d.reach {
-		if bias != nil {
-			r += math.Abs(float64(bias[i]))
-		}
-		if r >= 1<<24 {
+// exactSum is where float32 stops holding every integer.
+const exactSum = 1 << 24
+
+// Exact reports whether all sums are exact.
+func (d *IntDepthwise) Exact() bool {
+	for _, r := range d.reach {
+		if r >= exactSum {
 			return false
 		}
 	}
@@ -43,15 +43,29 @@ func (d *IntDepthwise) Sums(s ConvShape, n int, x Codes, y []int32, threads int)
 	})
 }
 
-// Codes convolves as IntConv.Codes does; Exact(r.Bias) must hold.
+// Codes convolves as IntConv.Codes does. Biases that make sums inexact are added to integers.
 func (d *IntDepthwise) Codes(s ConvShape, n int, x, y Codes, r *Rounding, threads int) {
-	var bias []float32
-	for _, b := range r.Bias {
-		bias = append(bias, float32(b))
+	bias := make([]float32, s.OutC)
+	late := make([]int32, s.OutC)
+	for i, b := range r.Bias {
+		if d.reach[i]+math.Abs(float64(b)) < exactSum {
+			bias[i] = float32(b)
+		} else {
+			late[i] = b
+		}
 	}
 	lo, hi := y.limits()
 	d.run(s, n, x, bias, threads, func(o int, sums []float32) {
-		active.round(y.Bytes[o*len(sums):(o+1)*len(sums)], sums, r.Factor[o%s.OutC], lo, hi, y.Zero)
+		dst, ch := y.Bytes[o*len(sums):(o+1)*len(sums)], o%s.OutC
+		if late[ch] == 0 {
+			active.round(dst, sums, r.Factor[ch], lo, hi, y.Zero)
+			return
+		}
+		whole := intWords(sums)
+		for i, v := range sums {
+			whole[i] = int32(v) + late[ch]
+		}
+		active.requant(dst, whole, r.Factor[ch], lo, hi, y.Zero)
 	})
 }
 

@@ -265,6 +265,39 @@ func TestQuantize(t *testing.T) {
 	})
 }
 
+func TestIntDepthwise(t *testing.T) {
+	everyForm(t, func(t *testing.T) {
+		r := newRand()
+		for _, k := range []int{1, 3, 5} {
+			for _, size := range []int{k, 7, 17} {
+				s := square(3, 6, 3, size, k, 1+size%2, 1, k/2).normal()
+				x, w, zw := bytes8(r, 2*s.InC*s.H*s.W), signed8(bytes8(r, s.OutC*k*k)), []int32{-3, 0, 1, 2, 5, -9}
+				d := PackIntDepthwise(s, w, zw)
+				y, u := make([]int32, 2*s.OutC*s.OutH()*s.OutW()), make([]uint8, 2*s.OutC*s.OutH()*s.OutW())
+				round := &Rounding{Bias: []int32{5, 1<<30 + 1, -7, 0, 1 << 26, -1 << 29}, Factor: []float32{.125, 1e-7, .5, .25, 1e-6, 1e-7}}
+				d.Sums(s, 2, CodesOf(x, 7), y, 2)
+				d.Codes(s, 2, CodesOf(x, 7), CodesOf(u, 9), round, 2)
+				fx, fw := make([]float32, len(x)), make([]float32, len(w))
+				for i, v := range x {
+					fx[i] = float32(v) - 7
+				}
+				for i, v := range w {
+					fw[i] = float32(int32(v) - zw[i/(k*k)])
+				}
+				for i := range 2 {
+					want, _ := naiveConv(s, fx[i*len(x)/2:(i+1)*len(x)/2], fw, make([]float32, s.OutC))
+					for j, sum := range want {
+						ch := j / (s.OutH() * s.OutW())
+						near(t, "sum", j, float64(y[i*len(want)+j]), sum, 0)
+						code := float32(int32(sum)+round.Bias[ch]) * round.Factor[ch]
+						near(t, "code", j, float64(u[i*len(want)+j]), min(255, max(0, math.RoundToEven(float64(code))+9)), 0)
+					}
+				}
+			}
+		}
+	})
+}
+
 func BenchmarkIntMatrix(b *testing.B) {
 	const n = 512
 	x, y := make([]uint8, n*n), make([]int32, n*n)
@@ -282,4 +315,12 @@ func BenchmarkIntConv(b *testing.B) {
 			fastest(b, 2*s.OutC*s.InC*s.KH*s.KW*s.OutH()*s.OutW(), func() { c.Codes(s, 1, CodesOf(x, 0), CodesOf(y, 0), r, 1) })
 		})
 	}
+}
+
+func BenchmarkIntDepthwise(b *testing.B) {
+	s := square(32, 32, 32, 112, 3, 1, 1, 1).normal()
+	x, y := make([]uint8, s.InC*s.H*s.W), make([]uint8, s.OutC*s.OutH()*s.OutW())
+	d := PackIntDepthwise(s, make([]int8, s.OutC*9), nil)
+	r := &Rounding{Factor: make([]float32, s.OutC)}
+	fastest(b, 2*9*len(y), func() { d.Codes(s, 1, CodesOf(x, 0), CodesOf(y, 0), r, 1) })
 }

@@ -65,32 +65,20 @@ func (b *IntMatrix) Sums(m int, a Codes, zero []int32, c []int32, threads int) {
 	})
 }
 
-// Floats sets y (m x N) to (sums + add)*scale + bias, then applies e, of which Add, Lo, Hi and Then count (nil: nothing). add, scale and
+// Floats sets y (m x N) to (sums + add)*scale + bias, then applies e but for Row (nil: nothing). add, scale and
 // bias are by column; add may be nil.
 func (b *IntMatrix) Floats(m int, a Codes, zero, add []int32, scale, bias []float32, e *Epilogue, y []float32, threads int) {
 	sums := intWords(y)
 	b.product(m, a, zero, sums, threads, func(l *left, i, lo, hi int) {
 		less := l.less[lo:hi]
 		at, end := i*b.N+lo, i*b.N+hi
-		row := y[at:end]
 		if add != nil {
 			for j, v := range add[lo:hi] {
 				sums[at+j] += v
 			}
 		}
-		active.scaleSums(row, sums[at:end], less, scale[lo:hi], bias[lo:hi])
-		if e == nil {
-			return
-		}
-		if e.Add != nil {
-			active.add(row, row, e.Add[at:end])
-		}
-		if e.Lo != negInf || e.Hi != posInf {
-			active.clip(row, row, e.Lo, e.Hi)
-		}
-		if e.Then != nil {
-			e.Then(row)
-		}
+		active.scaleSums(y[at:end], sums[at:end], less, scale[lo:hi], bias[lo:hi])
+		e.onRow(y, at, end, lo)
 	})
 }
 

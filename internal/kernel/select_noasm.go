@@ -12,3 +12,6 @@ func packFast(dst []float32, w int, src []float32, ld, kb int) int { return 0 }
 
 // quadForm is the tiling of quads in use; nil: there is none.
 func quadForm() *quadTiling { return nil }
+
+// nbitsForms is the implementation in use.
+func nbitsForms() nbitsForm { return genericNBits }

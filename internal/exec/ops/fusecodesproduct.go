@@ -147,7 +147,9 @@ func (m *codesProduct) toCodes(k *chain, b *codesIn, q *graph.Node, p *exec.Prep
 
 func init() {
 	exec.RegisterFusion("MatMul", fuseProductOfCodes) // before those in float
+	exec.RegisterFusion("MatMul", fuseWeightCodes)
 	exec.RegisterFusion("MatMul", fuseProduct)
 	exec.RegisterFusion("Gemm", fuseProductOfCodes)
+	exec.RegisterFusion("Gemm", fuseWeightCodes)
 	exec.RegisterFusion("Gemm", fuseProduct)
 }

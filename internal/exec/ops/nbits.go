@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
@@ -27,35 +28,61 @@ func newNBits(n *graph.Node) (nbits, error) {
 	return b, nil
 }
 
-// dequantize is B as float32, N x K row-major.
-func (b nbits) dequantize(codes, scale, zero, groups *tensor) ([]float32, error) {
+// unpack is B as codes, one a byte, N x blocks*block_size.
+func (b nbits) unpack(codes *tensor) ([]uint8, error) {
 	raw, ok := codes.Data.([]uint8)
 	if !ok || len(raw) != b.n*b.blocks*b.block*b.bits/8 {
 		return nil, fmt.Errorf("codes are %v, expected uint8 of %d x %d x %d", codes, b.n, b.blocks, b.block*b.bits/8)
+	}
+	if b.bits == 8 {
+		return raw, nil
+	}
+	per, mask := 8/b.bits, uint8(1<<b.bits-1)
+	out := make([]uint8, len(raw)*per)
+	for i, v := range raw {
+		for k := range per {
+			out[i*per+k] = v >> (k * b.bits) & mask
+		}
+	}
+	return out, nil
+}
+
+// grid is scale and zero point of each block.
+func (b nbits) grid(scale, zero *tensor) (s, z []float32, err error) {
+	wide, err := floats(scale)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(wide) != b.n*b.blocks {
+		return nil, nil, fmt.Errorf("%d scales, expected %d x %d", len(wide), b.n, b.blocks)
+	}
+	s = make([]float32, len(wide))
+	for i, v := range wide {
+		s[i] = float32(v)
+	}
+	z, err = b.zeros(zero)
+	return s, z, err
+}
+
+// dequantize is B as float32, N x K row-major.
+func (b nbits) dequantize(codes, scale, zero, groups *tensor) ([]float32, error) {
+	raw, err := b.unpack(codes)
+	if err != nil {
+		return nil, err
 	}
 	group, err := b.groups(groups)
 	if err != nil {
 		return nil, err
 	}
-	s, err := floats(scale)
-	if err != nil {
-		return nil, err
-	}
-	if len(s) != b.n*b.blocks {
-		return nil, fmt.Errorf("%d scales, expected %d x %d", len(s), b.n, b.blocks)
-	}
-	z, err := b.zeros(zero)
+	s, z, err := b.grid(scale, zero)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]float32, b.n*b.k)
-	per, mask := 8/b.bits, uint8(1<<b.bits-1)
 	for r := range b.n {
 		for c := range b.k {
-			at := r*b.blocks*b.block + c
-			code := raw[at/per] >> (at % per * b.bits) & mask
 			g := r*b.blocks + group[c]
-			out[r*b.k+c] = (float32(code) - z[g]) * float32(s[g])
+			out[r*b.k+c] = (float32(raw[r*b.blocks*b.block+c]) - z[g]) * s[g]
 		}
 	}
 	return out, nil
@@ -113,6 +140,30 @@ func (b nbits) zeros(x *tensor) ([]float32, error) {
 	return z, nil
 }
 
+// decodeRows is up to how many rows are multiplied by the codes as they are; more are worth the weights in float32.
+const decodeRows = 4
+
+// nbitsProduct multiplies rows by such a matrix.
+type nbitsProduct struct {
+	codes *kernel.NBits          // nil: columns are reordered, or B is not constant
+	ints  bool                   // rows are rounded to 8 bits, block by block
+	plain func() *kernel.PackedB // B as float32
+}
+
+// run sets y (rows x N) to x times B and applies e.
+func (m *nbitsProduct) run(rows int, x, y []float32, e *kernel.Epilogue, threads int) {
+	switch {
+	case m.codes != nil && m.ints:
+		m.codes.Ints(rows, x, y, e, threads)
+	case m.codes != nil && rows <= decodeRows:
+		m.codes.Floats(rows, x, y, e, threads)
+	default:
+		b := m.plain()
+		kernel.SgemmPackedB(false, rows, x, b.K, b, y, b.N, e, threads)
+	}
+}
+
+// prepareNBits: with accuracy_level 4 the rows of x are rounded to 8 bits, as ONNX Runtime does.
 func prepareNBits(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 	b, err := newNBits(n)
 	if err != nil {
@@ -124,28 +175,55 @@ func prepareNBits(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 		}
 		return kernel.PackB(true, b.k, b.n, w, b.k), nil
 	}
-	var packed *kernel.PackedB
-	if codes, scale := p.Const(1), p.Const(2); codes != nil && scale != nil && (n.In(3) == nil || p.Const(3) != nil) && (n.In(4) == nil || p.Const(4) != nil) {
-		if packed, err = pack(b.dequantize(codes, scale, p.Const(3), p.Const(4))); err != nil {
+	var fixed *nbitsProduct
+	if codes, scale, zero, groups := p.Const(1), p.Const(2), p.Const(3), p.Const(4); codes != nil && scale != nil && (n.In(3) == nil || zero != nil) && (n.In(4) == nil || groups != nil) {
+		if fixed, err = b.product(codes, scale, zero, groups); err != nil {
 			return nil, err
 		}
+		fixed.ints = n.Int("accuracy_level", 0) == 4 && !p.Float64
 	}
 	return func(c *exec.Call) error {
 		if err := need(c, 3); err != nil {
 			return err
 		}
-		w := packed
-		if w == nil {
-			var err error
-			if w, err = pack(b.dequantize(c.In[1], c.In[2], c.Input(3), c.Input(4))); err != nil {
-				return err
-			}
+		if fixed != nil {
+			return b.multiply(c, fixed)
 		}
-		return b.multiply(c, w)
+		w, err := pack(b.dequantize(c.In[1], c.In[2], c.Input(3), c.Input(4)))
+		if err != nil {
+			return err
+		}
+		return b.multiply(c, &nbitsProduct{plain: func() *kernel.PackedB { return w }})
 	}, nil
 }
 
-func (b nbits) multiply(c *exec.Call, w *kernel.PackedB) error {
+// product checks the constants and lays them out.
+func (b nbits) product(codes, scale, zero, groups *tensor) (*nbitsProduct, error) {
+	raw, err := b.unpack(codes)
+	if err != nil {
+		return nil, err
+	}
+	s, z, err := b.grid(scale, zero)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.groups(groups); err != nil {
+		return nil, err
+	}
+	m := &nbitsProduct{plain: sync.OnceValue(func() *kernel.PackedB {
+		w, err := b.dequantize(codes, scale, zero, groups)
+		if err != nil {
+			panic(err) // all of it was checked
+		}
+		return kernel.PackB(true, b.k, b.n, w, b.k)
+	})}
+	if groups == nil || groups.Len() == 0 {
+		m.codes = kernel.PackNBits(b.n, b.k, b.block, b.bits == 8, raw, s, z)
+	}
+	return m, nil
+}
+
+func (b nbits) multiply(c *exec.Call, w *nbitsProduct) error {
 	x, err := c.In[0].ToFloat32()
 	if err != nil {
 		return err
@@ -164,7 +242,9 @@ func (b nbits) multiply(c *exec.Call, w *kernel.PackedB) error {
 		}
 		e.Col = v.Float32s()
 	}
-	kernel.SgemmPackedB(false, rows, x.Float32s(), b.k, w, y.Float32s(), b.n, e, c.Threads)
+	if rows > 0 {
+		w.run(rows, x.Float32s(), y.Float32s(), e, c.Threads)
+	}
 	if c.In[0].Type == onnxio.Float64 {
 		y, err = y.ConvertTo(onnxio.Float64)
 	} else if y.Type != c.In[0].Type {

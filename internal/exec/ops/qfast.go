@@ -59,7 +59,7 @@ func packIntConvOf[T kernel.Byte](s convShape, w []T, zero []int32) intConv {
 	if !s.depthwise {
 		return kernel.PackIntConv(s.planar(), w, zero)
 	}
-	if d := kernel.PackIntDepthwise(s.planar(), w, zero); d.Exact(nil) {
+	if d := kernel.PackIntDepthwise(s.planar(), w, zero); d.Exact() {
 		return d
 	}
 	return nil
@@ -139,7 +139,7 @@ func convCodes(c *exec.Call, a convAttrs, r convRounding, packed func() intConv)
 	if bias != nil {
 		round.Bias = data[int32](bias)
 	}
-	if d, ok := k.(*kernel.IntDepthwise); ok && !d.Exact(round.Bias) || !is8(c.In[7].Type) {
+	if !is8(c.In[7].Type) {
 		return false, nil
 	}
 	y := c.New(c.In[7].Type, append([]int{s.batch, s.group * s.cout}, s.out...)...)

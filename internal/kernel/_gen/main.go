@@ -26,6 +26,7 @@ var groups = []struct {
 	{"gemm", gemm},
 	{"conv", conv},
 	{"integer", integer},
+	{"nbits", nbits},
 	{"elementwise", elementwise},
 	{"functions", functions},
 	{"pause", pause},
