@@ -27,6 +27,8 @@ type forms struct {
 	quant         func(dst []byte, x []float32, scale, lo, hi float32, zero int32)
 	round         func(dst []byte, x []float32, factor, lo, hi float32, zero int32)
 	scaleSums     func(dst []float32, sums, less []int32, scale, bias []float32)
+	addCodesU     func(dst, a, b []byte, ra, rb, fixed, lo, hi float32)
+	addCodesS     func(dst, a, b []byte, ra, rb, fixed, lo, hi float32)
 	dequantU      func(dst []float32, x []byte, scale, zero float32)
 	dequantS      func(dst []float32, x []byte, scale, zero float32)
 	copyRows      func(dst []float32, ldd int, src []float32, lds, rows, cols int)
@@ -41,7 +43,7 @@ var generic = forms{
 	exp: expGeneric, tanh: tanhGeneric, erf: erfGeneric, gelu: geluGeneric, sigmoid: sigmoidGeneric, silu: siluGeneric,
 	expSum: expSumGeneric, normalize: normalizeGeneric, addWide: addWideGeneric, transpose: transposeGeneric,
 
-	gather: gatherGeneric, requant: requantGeneric, quant: quantGeneric, round: roundGeneric, scaleSums: scaleSumsGeneric, dequantU: dequantUGeneric, dequantS: dequantSGeneric, taps: tapsGeneric, depthwise: depthwiseGeneric, copyRows: copyRowsGeneric, deinterleave: deinterleaveGeneric,
+	gather: gatherGeneric, requant: requantGeneric, quant: quantGeneric, round: roundGeneric, scaleSums: scaleSumsGeneric, addCodesU: addCodesGeneric[uint8], addCodesS: addCodesGeneric[int8], dequantU: dequantUGeneric, dequantS: dequantSGeneric, taps: tapsGeneric, depthwise: depthwiseGeneric, copyRows: copyRowsGeneric, deinterleave: deinterleaveGeneric,
 	winogradIn: winogradInGeneric, winogradOut: winogradOutGeneric,
 }
 

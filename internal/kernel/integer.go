@@ -140,6 +140,22 @@ func scaleSumsGeneric(dst []float32, sums, less []int32, scale, bias []float32) 
 	}
 }
 
+// AddCodes sets dst to the codes nearest to a*ra + (b*rb + fixed), rounded to even, with two roundings to float32 before: all three have the
+// type of dst, and zero points do not count.
+func AddCodes(dst, a, b Codes, ra, rb, fixed float32) {
+	if dst.Signed {
+		active.addCodesS(dst.Bytes, a.Bytes[:len(dst.Bytes)], b.Bytes[:len(dst.Bytes)], ra, rb, fixed, -128, 127)
+	} else {
+		active.addCodesU(dst.Bytes, a.Bytes[:len(dst.Bytes)], b.Bytes[:len(dst.Bytes)], ra, rb, fixed, 0, 255)
+	}
+}
+
+func addCodesGeneric[T Byte](dst, a, b []byte, ra, rb, fixed, lo, hi float32) {
+	for i := range dst {
+		dst[i] = rounded(fma32(float32(T(a[i])), ra, fma32(float32(T(b[i])), rb, fixed)), lo, hi, 0)
+	}
+}
+
 // rounded is round(v) within lo..hi, plus zero.
 func rounded(v, lo, hi float32, zero int32) byte {
 	if !(v > lo) {

@@ -29,10 +29,20 @@ func roundAVX2(dst *byte, x *float32, vecs int, factor float32, lo float32, hi f
 //go:noescape
 func dequantUAVX2(dst *float32, x *byte, vecs int, scale float32, zero float32)
 
+// addCodesUAVX2 is addCodesGeneric for vecs vectors.
+//
+//go:noescape
+func addCodesUAVX2(dst *byte, a *byte, b *byte, vecs int, ra float32, rb float32, fixed float32, lo float32, hi float32)
+
 // dequantSAVX2 is dequantGeneric for vecs vectors.
 //
 //go:noescape
 func dequantSAVX2(dst *float32, x *byte, vecs int, scale float32, zero float32)
+
+// addCodesSAVX2 is addCodesGeneric for vecs vectors.
+//
+//go:noescape
+func addCodesSAVX2(dst *byte, a *byte, b *byte, vecs int, ra float32, rb float32, fixed float32, lo float32, hi float32)
 
 // scaleSumsAVX2 is scaleSumsGeneric for vecs vectors.
 //
@@ -89,10 +99,20 @@ func roundAVX512(dst *byte, x *float32, vecs int, factor float32, lo float32, hi
 //go:noescape
 func dequantUAVX512(dst *float32, x *byte, vecs int, scale float32, zero float32)
 
+// addCodesUAVX512 is addCodesGeneric for vecs vectors.
+//
+//go:noescape
+func addCodesUAVX512(dst *byte, a *byte, b *byte, vecs int, ra float32, rb float32, fixed float32, lo float32, hi float32)
+
 // dequantSAVX512 is dequantGeneric for vecs vectors.
 //
 //go:noescape
 func dequantSAVX512(dst *float32, x *byte, vecs int, scale float32, zero float32)
+
+// addCodesSAVX512 is addCodesGeneric for vecs vectors.
+//
+//go:noescape
+func addCodesSAVX512(dst *byte, a *byte, b *byte, vecs int, ra float32, rb float32, fixed float32, lo float32, hi float32)
 
 // scaleSumsAVX512 is scaleSumsGeneric for vecs vectors.
 //

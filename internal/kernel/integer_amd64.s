@@ -881,6 +881,42 @@ loop:
 	VZEROUPPER
 	RET
 
+// func addCodesUAVX2(dst *byte, a *byte, b *byte, vecs int, ra float32, rb float32, fixed float32, lo float32, hi float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·addCodesUAVX2(SB), NOSPLIT, $0-52
+	MOVQ         dst+0(FP), AX
+	MOVQ         a+8(FP), CX
+	MOVQ         b+16(FP), DX
+	MOVQ         vecs+24(FP), BX
+	VBROADCASTSS ra+32(FP), Y0
+	VBROADCASTSS rb+36(FP), Y1
+	VBROADCASTSS fixed+40(FP), Y2
+	VBROADCASTSS lo+44(FP), Y3
+	VBROADCASTSS hi+48(FP), Y4
+
+loop:
+	VPMOVZXBD    (CX), Y5
+	VPMOVZXBD    (DX), Y6
+	VCVTDQ2PS    Y5, Y5
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y2, Y1, Y6
+	VFMADD213PS  Y6, Y0, Y5
+	VMAXPS       Y3, Y5, Y5
+	VMINPS       Y4, Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VMOVUPS      lowBytes<>+0(SB), Y6
+	VPSHUFB      Y6, Y5, Y5
+	VEXTRACTI128 $0x01, Y5, X6
+	VPUNPCKLDQ   X6, X5, X6
+	VMOVQ        X6, (AX)
+	ADDQ         $0x00000008, AX
+	ADDQ         $0x00000008, CX
+	ADDQ         $0x00000008, DX
+	DECQ         BX
+	JNZ          loop
+	VZEROUPPER
+	RET
+
 // func dequantSAVX2(dst *float32, x *byte, vecs int, scale float32, zero float32)
 // Requires: AVX, AVX2
 TEXT ·dequantSAVX2(SB), NOSPLIT, $0-32
@@ -900,6 +936,42 @@ loop:
 	ADDQ      $0x00000008, CX
 	DECQ      DX
 	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func addCodesSAVX2(dst *byte, a *byte, b *byte, vecs int, ra float32, rb float32, fixed float32, lo float32, hi float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·addCodesSAVX2(SB), NOSPLIT, $0-52
+	MOVQ         dst+0(FP), AX
+	MOVQ         a+8(FP), CX
+	MOVQ         b+16(FP), DX
+	MOVQ         vecs+24(FP), BX
+	VBROADCASTSS ra+32(FP), Y0
+	VBROADCASTSS rb+36(FP), Y1
+	VBROADCASTSS fixed+40(FP), Y2
+	VBROADCASTSS lo+44(FP), Y3
+	VBROADCASTSS hi+48(FP), Y4
+
+loop:
+	VPMOVSXBD    (CX), Y5
+	VPMOVSXBD    (DX), Y6
+	VCVTDQ2PS    Y5, Y5
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  Y2, Y1, Y6
+	VFMADD213PS  Y6, Y0, Y5
+	VMAXPS       Y3, Y5, Y5
+	VMINPS       Y4, Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VMOVUPS      lowBytes<>+0(SB), Y6
+	VPSHUFB      Y6, Y5, Y5
+	VEXTRACTI128 $0x01, Y5, X6
+	VPUNPCKLDQ   X6, X5, X6
+	VMOVQ        X6, (AX)
+	ADDQ         $0x00000008, AX
+	ADDQ         $0x00000008, CX
+	ADDQ         $0x00000008, DX
+	DECQ         BX
+	JNZ          loop
 	VZEROUPPER
 	RET
 
@@ -11054,6 +11126,38 @@ loop:
 	VZEROUPPER
 	RET
 
+// func addCodesUAVX512(dst *byte, a *byte, b *byte, vecs int, ra float32, rb float32, fixed float32, lo float32, hi float32)
+// Requires: AVX, AVX512F
+TEXT ·addCodesUAVX512(SB), NOSPLIT, $0-52
+	MOVQ         dst+0(FP), AX
+	MOVQ         a+8(FP), CX
+	MOVQ         b+16(FP), DX
+	MOVQ         vecs+24(FP), BX
+	VBROADCASTSS ra+32(FP), Z0
+	VBROADCASTSS rb+36(FP), Z1
+	VBROADCASTSS fixed+40(FP), Z2
+	VBROADCASTSS lo+44(FP), Z3
+	VBROADCASTSS hi+48(FP), Z4
+
+loop:
+	VPMOVZXBD   (CX), Z5
+	VPMOVZXBD   (DX), Z6
+	VCVTDQ2PS   Z5, Z5
+	VCVTDQ2PS   Z6, Z6
+	VFMADD213PS Z2, Z1, Z6
+	VFMADD213PS Z6, Z0, Z5
+	VMAXPS      Z3, Z5, Z5
+	VMINPS      Z4, Z5, Z5
+	VCVTPS2DQ   Z5, Z5
+	VPMOVDB     Z5, (AX)
+	ADDQ        $0x00000010, AX
+	ADDQ        $0x00000010, CX
+	ADDQ        $0x00000010, DX
+	DECQ        BX
+	JNZ         loop
+	VZEROUPPER
+	RET
+
 // func dequantSAVX512(dst *float32, x *byte, vecs int, scale float32, zero float32)
 // Requires: AVX, AVX512F
 TEXT ·dequantSAVX512(SB), NOSPLIT, $0-32
@@ -11073,6 +11177,38 @@ loop:
 	ADDQ      $0x00000010, CX
 	DECQ      DX
 	JNZ       loop
+	VZEROUPPER
+	RET
+
+// func addCodesSAVX512(dst *byte, a *byte, b *byte, vecs int, ra float32, rb float32, fixed float32, lo float32, hi float32)
+// Requires: AVX, AVX512F
+TEXT ·addCodesSAVX512(SB), NOSPLIT, $0-52
+	MOVQ         dst+0(FP), AX
+	MOVQ         a+8(FP), CX
+	MOVQ         b+16(FP), DX
+	MOVQ         vecs+24(FP), BX
+	VBROADCASTSS ra+32(FP), Z0
+	VBROADCASTSS rb+36(FP), Z1
+	VBROADCASTSS fixed+40(FP), Z2
+	VBROADCASTSS lo+44(FP), Z3
+	VBROADCASTSS hi+48(FP), Z4
+
+loop:
+	VPMOVSXBD   (CX), Z5
+	VPMOVSXBD   (DX), Z6
+	VCVTDQ2PS   Z5, Z5
+	VCVTDQ2PS   Z6, Z6
+	VFMADD213PS Z2, Z1, Z6
+	VFMADD213PS Z6, Z0, Z5
+	VMAXPS      Z3, Z5, Z5
+	VMINPS      Z4, Z5, Z5
+	VCVTPS2DQ   Z5, Z5
+	VPMOVDB     Z5, (AX)
+	ADDQ        $0x00000010, AX
+	ADDQ        $0x00000010, CX
+	ADDQ        $0x00000010, DX
+	DECQ        BX
+	JNZ         loop
 	VZEROUPPER
 	RET
 

@@ -298,6 +298,22 @@ func TestIntDepthwise(t *testing.T) {
 	})
 }
 
+func TestAddCodes(t *testing.T) {
+	everyForm(t, func(t *testing.T) {
+		r := newRand()
+		for _, n := range sizes {
+			a, b, u, s := bytes8(r, n), bytes8(r, n), make([]uint8, n), make([]int8, n)
+			const ra, rb, fixed = 0.5, 0.75, -20 // exact: halves occur
+			AddCodes(CodesOf(u, 0), CodesOf(a, 0), CodesOf(b, 0), ra, rb, fixed)
+			AddCodes(CodesOf(s, 0), CodesOf(signed8(a), 0), CodesOf(signed8(b), 0), ra, rb, fixed)
+			for i := range u {
+				near(t, "uint8", i, float64(u[i]), min(255, max(0, math.RoundToEven(ra*float64(a[i])+rb*float64(b[i])+fixed))), 0)
+				near(t, "int8", i, float64(s[i]), min(127, max(-128, math.RoundToEven(ra*float64(int8(a[i]))+rb*float64(int8(b[i]))+fixed))), 0)
+			}
+		}
+	})
+}
+
 func BenchmarkIntMatrix(b *testing.B) {
 	const n = 512
 	x, y := make([]uint8, n*n), make([]int32, n*n)

@@ -42,3 +42,14 @@ func scaleSumsWith(f func(dst *float32, sums, less *int32, scale, bias *float32,
 		scaleSumsGeneric(dst[m:], sums[m:], less[m:], scale[m:], bias[m:])
 	}
 }
+
+func addCodesWith(f func(dst, a, b *byte, vecs int, ra, rb, fixed, lo, hi float32), rest func(dst, a, b []byte, ra, rb, fixed, lo, hi float32), lanes int) func(dst, a, b []byte, ra, rb, fixed, lo, hi float32) {
+	return func(dst, a, b []byte, ra, rb, fixed, lo, hi float32) {
+		n := len(dst) / lanes
+		if n > 0 {
+			_, _ = a[n*lanes-1], b[n*lanes-1]
+			f(&dst[0], &a[0], &b[0], n, ra, rb, fixed, lo, hi)
+		}
+		rest(dst[n*lanes:], a[n*lanes:], b[n*lanes:], ra, rb, fixed, lo, hi)
+	}
+}

@@ -3,9 +3,11 @@ package ops
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/kernel"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -117,14 +119,30 @@ func lookUp(c *exec.Call, y, x []byte, table *[256]byte) {
 // in steps of C. The roundings are those of ONNX Runtime's vector code: of a sum, fma(a, sa/sc, fma(b, sb/sc, fixed)) with
 // fixed = zc - fma(za, sa/sc, zb*sb/sc).
 func sumTables(g *[3]byteGrid, ta, tb *[256]float64) {
-	ra, rb := float32(g[0].scale)/float32(g[2].scale), float32(g[1].scale)/float32(g[2].scale)
-	zb := float64(rb * float32(g[1].zero))
-	fixed := float32(g[2].zero) - float32(float64(ra)*g[0].zero+zb)
+	ra, rb, fixed := sumFactors(g)
 	g[0].zero, g[1].zero, g[2].zero = 0, 0, 0
 	for k := range 256 {
 		ta[k] = g[0].less0(byte(k)) * float64(ra)
 		tb[k] = float64(float32(g[1].less0(byte(k))*float64(rb) + float64(fixed)))
 	}
+}
+
+// sumFactors are sa/sc, sb/sc and fixed.
+func sumFactors(g *[3]byteGrid) (ra, rb, fixed float32) {
+	ra, rb = float32(g[0].scale)/float32(g[2].scale), float32(g[1].scale)/float32(g[2].scale)
+	zb := float64(rb * float32(g[1].zero))
+	return ra, rb, float32(g[2].zero) - float32(float64(ra)*g[0].zero+zb)
+}
+
+// addCodes adds tensors of one shape.
+func addCodes(c *exec.Call, g *[3]byteGrid, y, a, b *tensor) {
+	ra, rb, fixed := sumFactors(g)
+	part := func(t *tensor, lo, hi int) kernel.Codes {
+		k, _ := codesFrom(t, 0)
+		k.Bytes = k.Bytes[lo:hi]
+		return k
+	}
+	c.Parallel(y.Len(), 1, func(lo, hi int) { kernel.AddCodes(part(y, lo, hi), part(a, lo, hi), part(b, lo, hi), ra, rb, fixed) })
 }
 
 func productTables(g *[3]byteGrid, ta, tb *[256]float64) {
@@ -136,11 +154,11 @@ func productTables(g *[3]byteGrid, ta, tb *[256]float64) {
 
 // qlinearAdd and qlinearMul are C = A op B on codes: inputs A, scale, zero, B, scale, zero, then scale and zero of C.
 var (
-	qlinearAdd = qlinearBinary(func(a, b float64) float32 { return float32(a + b) }, sumTables)
-	qlinearMul = qlinearBinary(func(a, b float64) float32 { return float32(a * b) }, productTables)
+	qlinearAdd = qlinearBinary(func(a, b float64) float32 { return float32(a + b) }, sumTables, true)
+	qlinearMul = qlinearBinary(func(a, b float64) float32 { return float32(a * b) }, productTables, false)
 )
 
-func qlinearBinary(op func(a, b float64) float32, tables func(g *[3]byteGrid, ta, tb *[256]float64)) exec.Kernel {
+func qlinearBinary(op func(a, b float64) float32, tables func(g *[3]byteGrid, ta, tb *[256]float64), sum bool) exec.Kernel {
 	return func(c *exec.Call) error {
 		if c.Input(0) == nil || c.Input(3) == nil {
 			return fmt.Errorf("inputs A and B (0 and 3) are needed")
@@ -160,9 +178,14 @@ func qlinearBinary(op func(a, b float64) float32, tables func(g *[3]byteGrid, ta
 		if err != nil {
 			return err
 		}
+		y := c.New(a.Type, shape...)
+		c.Out[0] = y
+		if sum && slices.Equal(a.Shape, shape) && slices.Equal(b.Shape, shape) {
+			addCodes(c, &g, y, a, b)
+			return nil
+		}
 		var ta, tb [256]float64
 		tables(&g, &ta, &tb)
-		y := c.New(a.Type, shape...)
 		binaryInto(c, rawBytes(y), rawBytes(a), rawBytes(b), shape, a.Shape, b.Shape, func(d, a, b []byte, sa, sb int) {
 			var steps [256]float32 // results in steps of C, some at a time
 			for len(d) > 0 {
@@ -174,7 +197,6 @@ func qlinearBinary(op func(a, b float64) float32, tables func(g *[3]byteGrid, ta
 				d, a, b = d[n:], a[n*sa:], b[n*sb:]
 			}
 		})
-		c.Out[0] = y
 		return nil
 	}
 }

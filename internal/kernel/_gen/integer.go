@@ -142,6 +142,7 @@ func (g *gen) requant() {
 	})
 	for _, signed := range []bool{false, true} {
 		g.dequant(signed)
+		g.addCodes(signed)
 	}
 }
 
@@ -156,6 +157,16 @@ func (g *gen) rounded(from, factor string, value func(m operand.Mem, f, v reg.Ve
 	g.VMINPS(hi, v, v)
 	g.VCVTPS2DQ(v, v)
 	g.VPADDD(z, v, v)
+	g.storeBytes(v, dst)
+	g.ADDQ(operand.U32(g.lanes()), dst)
+	g.ADDQ(operand.U32(g.width), src)
+	g.DECQ(n)
+	g.JNZ(operand.LabelRef("loop"))
+	g.end()
+}
+
+// storeBytes writes the low byte of each lane.
+func (g *gen) storeBytes(v reg.VecVirtual, dst reg.Register) {
 	if g.wide() {
 		g.VPMOVDB(v, at(dst, 0))
 	} else {
@@ -174,8 +185,32 @@ func (g *gen) rounded(from, factor string, value func(m operand.Mem, f, v reg.Ve
 		g.VPUNPCKLDQ(h, v.AsX(), h)
 		g.VMOVQ(h, at(dst, 0))
 	}
-	g.ADDQ(operand.U32(g.lanes()), dst)
-	g.ADDQ(operand.U32(g.width), src)
+}
+
+// addCodes emits dst = the codes nearest to a*ra + (b*rb + fixed), for whole vectors.
+func (g *gen) addCodes(signed bool) {
+	name, widen := "addCodesU", func(m, v operand.Op) { g.VPMOVZXBD(m, v) }
+	if signed {
+		name, widen = "addCodesS", func(m, v operand.Op) { g.VPMOVSXBD(m, v) }
+	}
+	g.begin(name, "(dst, a, b *byte, vecs int, ra, rb, fixed, lo, hi float32)", "is addCodesGeneric for vecs vectors.")
+	dst, a, b, n := g.param("dst"), g.param("a"), g.param("b"), g.param("vecs")
+	ra, rb, fixed, lo, hi := g.parameter("ra"), g.parameter("rb"), g.parameter("fixed"), g.parameter("lo"), g.parameter("hi")
+	g.Label("loop")
+	v, w := g.vec(), g.vec()
+	widen(at(a, 0), v)
+	widen(at(b, 0), w)
+	g.VCVTDQ2PS(v, v)
+	g.VCVTDQ2PS(w, w)
+	g.VFMADD213PS(fixed, rb, w)
+	g.VFMADD213PS(w, ra, v)
+	g.VMAXPS(lo, v, v) // NaN: lo
+	g.VMINPS(hi, v, v)
+	g.VCVTPS2DQ(v, v)
+	g.storeBytes(v, dst)
+	for _, p := range []reg.GPVirtual{dst, a, b} {
+		g.ADDQ(operand.U32(g.lanes()), p)
+	}
 	g.DECQ(n)
 	g.JNZ(operand.LabelRef("loop"))
 	g.end()
