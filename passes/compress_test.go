@@ -117,6 +117,7 @@ var recipes = []string{
 	"{nm: 2:4, weights: {bits: 4}, refine: true}",
 	"{sparsity: 0.3, weights: {bits: 4}, refine: true}",
 	"{weights: {bits: 3, search: loss}, refine: true}",
+	"{sparsity: 0.3, weights: {bits: 3, search: loss}}",
 	"{nm: 2:4, method: magnitude, weights: {bits: 4, granularity: group, group: 3}}",
 	"{block: 4, sparsity: 0.5, method: sparsegpt}",
 	"{nm: 2:4, weights: {bits: 4, granularity: group, group: 3}, refine: true}",

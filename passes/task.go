@@ -384,15 +384,8 @@ func sortedCosts(traces []*obs.Trace) []float64 {
 
 // quantize fits one grid over all groups and puts every group's weights on it.
 func (t *task) quantize(ctx context.Context, groups []*group) error {
-	if t.refines() && (t.jointNM() || t.searchesByLoss()) {
-		return t.each(ctx, func(i int, o obs.Options) (err error) {
-			if g := groups[i]; g.result == nil {
-				if g.result, err = obs.QuantizeBest(ctx, g.w, g.p, *t.spec, nil, o); err == nil {
-					g.now = g.result.W
-				}
-			}
-			return err
-		})
+	if t.refines() && t.jointNM() {
+		return nil // mask and codes were found together
 	}
 	n := t.rows * t.cols
 	all := obs.NewMatrix(t.groups*t.rows, t.cols)
@@ -422,7 +415,12 @@ func (t *task) quantize(ctx context.Context, groups []*group) error {
 		case "fixed":
 			g.result, err = obs.GPTQ(ctx, start, g.p, grid, mask, true, o)
 		default:
-			if g.result, err = obs.Quantize(ctx, start, g.p, grid, mask, o); err == nil {
+			if t.searchesByLoss() {
+				g.result, err = obs.QuantizeSearched(ctx, start, g.p, *t.spec, mask, o)
+			} else {
+				g.result, err = obs.Quantize(ctx, start, g.p, grid, mask, o)
+			}
+			if err == nil {
 				g.result, err = obs.RefineCodes(ctx, g.w, g.result, g.p, mask, t.effort(), o)
 			}
 		}
@@ -445,7 +443,7 @@ func (t *task) effort() obs.Effort {
 
 // searchesByLoss reports whether each row's grid is chosen by its loss.
 func (t *task) searchesByLoss() bool {
-	return t.Weights.Search == "loss" && !t.prunes() && (t.spec.Granularity != obs.PerTensor || t.groups == 1)
+	return t.Weights.Search == "loss" && (t.spec.Granularity != obs.PerTensor || t.groups == 1)
 }
 
 // add takes the group's results into the outcome.

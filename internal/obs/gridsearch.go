@@ -8,12 +8,16 @@ import (
 	"github.com/obc-onnx/obc/internal/kernel"
 )
 
-// QuantizeBest chooses scale and zero point of each row (and group) by the layer loss, quantizes by OBQ on that grid and refines by
-// coordinate descent. Of each row it tries candidates around the grid that spec asks for, rated by the loss of a fast quantizer
-// with one column order for all rows (that of GPTQ with falling diagonal; d^2/2 multiply-adds a candidate), and solves the best of them and the grid
-// of spec exactly: so no row's loss is above that of Quantize on FitGrid. A grid that all rows share is that of spec, its scale refitted.
+// QuantizeSearched chooses scale and zero point of each row (and group) by the layer loss and quantizes by OBQ on that grid. Of each row it
+// tries candidates around the grid that spec asks for, rated by the loss of a fast quantizer with one column order for all rows (that of GPTQ
+// with falling diagonal; d^2/2 multiply-adds a candidate), and solves the best of them and the grid of spec exactly: so no row's loss is above that of Quantize on FitGrid. A grid that all rows share is that of spec.
+func QuantizeSearched(ctx context.Context, w Matrix, p *Prepared, spec GridSpec, mask []bool, o Options) (*Result, error) {
+	return quantizeOn(ctx, w, w, p, spec, mask, o)
+}
+
+// QuantizeBest is QuantizeSearched, refined by coordinate descent.
 func QuantizeBest(ctx context.Context, w Matrix, p *Prepared, spec GridSpec, mask []bool, o Options) (*Result, error) {
-	res, err := quantizeOn(ctx, w, w, p, spec, mask, o)
+	res, err := QuantizeSearched(ctx, w, p, spec, mask, o)
 	if err != nil {
 		return nil, err
 	}
