@@ -3,6 +3,7 @@ package passes
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/obc-onnx/obc/graph"
@@ -82,7 +83,29 @@ func (w *writer) roundValue(v *graph.Value, reads map[graph.Use]ActGrid, base ma
 		}
 		u.Node.SetInput(u.Index, to)
 	}
+	if isLink && link.Bits < linkBits && len(v.Uses) == 1 && w.Recipe.Container != "exact" {
+		w.widenClip(v, link)
+	}
 	return nil
+}
+
+// widenClip raises the upper limit of the Clip that computes v to the end of what uint8 codes on the grid could hold, when v is read by the
+// quantizer alone and the Clip of the codes ends no higher than the old limit did. That changes no value, and runtimes fuse a Clip with
+// a quantizer that its limits leave alone.
+func (w *writer) widenClip(v *graph.Value, grid ActGrid) {
+	top := Ceiling(v)
+	_, high := grid.limits()
+	if v.IsOutput || v.Type != onnxio.Float32 || grid.Zero != 0 || math.IsNaN(top) || float64(high) > top {
+		return
+	}
+	all := math.Nextafter32(255*grid.Scale, math.MaxFloat32)
+	if n := v.Producer; float64(all) <= top {
+		return
+	} else if n.HasAttr("max") {
+		n.SetFloat("max", all)
+	} else {
+		n.SetInput(2, v.Graph.AddInit(v.Name+"_max", onnxio.TensorOf([]float32{all})))
+	}
 }
 
 // linkGrid is the grid that a link is rounded to: that of the layers that read it, if they agree and nothing else reads it, or
