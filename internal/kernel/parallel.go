@@ -154,7 +154,7 @@ type patience struct {
 const (
 	// waitTime is how long a helper keeps its core to itself waiting for the next job: longer than what single-threaded steps of a model take.
 	waitTime = 100 * time.Microsecond
-	// yieldRounds is how many looks lie between two offers of the core to other goroutines and threads, some microseconds.
+	// yieldRounds is how many looks lie between two offers of the core to other goroutines, some microseconds.
 	yieldRounds = 64
 )
 
@@ -169,6 +169,5 @@ func (p *patience) over() bool {
 		return false
 	}
 	runtime.Gosched()
-	yieldCore()
 	return time.Since(p.start) > waitTime
 }
