@@ -118,7 +118,9 @@ func (e *UnsupportedError) Error() string {
 			nodes = nodes[:3]
 		}
 		fmt.Fprintf(&b, "%s %s (opset %d) at node \"%s\"%s", sep, name, op.Version, strings.Join(nodes, `", "`), more)
-		b.WriteString(advice[op.Domain])
+		if i+1 == len(e.Ops) || e.Ops[i+1].Domain != op.Domain {
+			b.WriteString(advice[op.Domain])
+		}
 	}
 	return b.String()
 }

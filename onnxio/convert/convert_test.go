@@ -120,6 +120,14 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestForeign: an operator that ONNX Runtime puts into the default domain has one version.
+func TestForeign(t *testing.T) {
+	m := build(11, []int64{2, 3}, node("SimplifiedLayerNormalization"))
+	if _, err := Opset(m, 21); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	scales := &onnxpb.TensorProto{Name: proto.String("scales"), DataType: proto.Int32(1), Dims: []int64{2}, FloatData: []float32{0.5, 2}}
 	byRef := node("Softmax", &onnxpb.AttributeProto{Name: proto.String("axis"), RefAttrName: proto.String("a")})

@@ -54,11 +54,14 @@ func prepareConcat(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	}, nil
 }
 
-func inferConcat(n *graph.Node) error {
-	n.SetOut(0, typeOf(n, 0), nil)
+func inferConcat(n *graph.Node) error { return inferJoined(n, 0, 0, 1) }
+
+// inferJoined: output 0 has the type of input like and joins the inputs from, from+step and so on.
+func inferJoined(n *graph.Node, like, from, step int) error {
+	n.SetOut(0, typeOf(n, like), nil)
 	var out graph.Shape
 	axis := 0
-	for i := range n.Inputs {
+	for i := from; i < len(n.Inputs); i += step {
 		s := shapeOf(n, i)
 		if s == nil {
 			return nil
@@ -72,7 +75,7 @@ func inferConcat(n *graph.Node) error {
 			continue
 		}
 		if len(s) != len(out) {
-			return fmt.Errorf("input %d has rank %d, input 0 rank %d", i, len(s), len(out))
+			return fmt.Errorf("input %d has rank %d, input %d rank %d", i, len(s), from, len(out))
 		}
 		for k, d := range s {
 			if k == axis {
@@ -82,7 +85,7 @@ func inferConcat(n *graph.Node) error {
 			}
 		}
 	}
-	n.SetOut(0, typeOf(n, 0), out)
+	n.SetOut(0, typeOf(n, like), out)
 	return nil
 }
 

@@ -20,6 +20,8 @@ func TestMLErrors(t *testing.T) {
 		{name: "features", op: "ai.onnx.ml::Scaler", opset: 1, in: []*onnxio.Tensor{x}, attrs: []any{"offset", []float32{1, 2, 3}, "scale", []float32{1}}, fails: "3 values for 2 features"},
 		{name: "lengths", op: "ai.onnx.ml::LabelEncoder", opset: 2, in: []*onnxio.Tensor{x}, attrs: []any{"keys_floats", []float32{1}, "values_int64s", []int64{1, 2}}, fails: "one length"},
 		{name: "category", op: "ai.onnx.ml::OneHotEncoder", opset: 1, in: []*onnxio.Tensor{x}, attrs: []any{"cats_int64s", []int64{1}, "zeros", 0}, fails: "is no category"},
+		{name: "one label", op: "ai.onnx.ml::LinearClassifier", opset: 1, in: []*onnxio.Tensor{x},
+			attrs: []any{"coefficients", []float32{1, 2}, "intercepts", []float32{0}, "classlabels_ints", []int64{7}}, fails: "1 intercepts for 1 labels"},
 		{name: "other leaf", op: "ai.onnx.ml::TreeEnsemble", opset: 5, in: []*onnxio.Tensor{x}, attrs: tree(7), fails: "leads nowhere"},
 		{name: "cycle", op: "ai.onnx.ml::TreeEnsemble", opset: 5, in: []*onnxio.Tensor{f32(dims(1, 2), 0, 0)}, attrs: tree(0), fails: "cycle"},
 		{name: "false branch", op: "ai.onnx.ml::TreeEnsemble", opset: 5, in: []*onnxio.Tensor{x}, attrs: tree(0), want: []*onnxio.Tensor{f32(dims(1, 1), 2)}},

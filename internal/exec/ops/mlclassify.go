@@ -116,7 +116,7 @@ func prepareLinearClassifier(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 	}
 	w, b := n.Floats("coefficients"), n.Floats("intercepts")
 	count := len(b)
-	if count == 0 || len(w)%count != 0 || count != c.labels.Len() && (count != 1 || c.labels.Len() != 2) {
+	if count == 0 || len(w)%count != 0 || c.labels.Len() != max(count, 2) {
 		return nil, fmt.Errorf("%d coefficients and %d intercepts for %d labels", len(w), count, c.labels.Len())
 	}
 	features := len(w) / count

@@ -388,15 +388,23 @@ func inferNHWC(x int, rule graph.InferRule) graph.InferRule {
 		if v == nil || len(v.Shape) < 3 {
 			return nil
 		}
-		given := v.Shape
+		given, declared := v.Shape, graph.Shape(nil)
 		defer func() { v.Shape = given }()
 		rank := len(given)
+		if y := n.Out(0); y != nil {
+			declared, y.Shape = y.Shape, nil
+		}
 		v.Shape = append(graph.Shape{given[0], given[rank-1]}, given[1:rank-1]...)
 		if err := rule(n); err != nil {
 			return err
 		}
-		if y := n.Out(0); y != nil && len(y.Shape) == rank {
-			n.SetOut(0, y.Type, append(append(graph.Shape{y.Shape[0]}, y.Shape[2:]...), y.Shape[1]))
+		if y := n.Out(0); y != nil {
+			s := y.Shape
+			if len(s) == rank {
+				s = append(append(graph.Shape{s[0]}, s[2:]...), s[1])
+			}
+			y.Shape = declared
+			n.SetOut(0, y.Type, s)
 		}
 		return nil
 	}
@@ -452,7 +460,7 @@ func init() {
 	add("QLinearMul", inferQLinearBinary(0, 3), always(qlinearMul))
 	add("QLinearSigmoid", sameAs(0), qlinearMap(func(*graph.Node) func(float64) float64 { return sigmoid }))
 	add("QLinearLeakyRelu", sameAs(0), qlinearMap(prepareLeaky))
-	add("QLinearConcat", nil, prepareQLinearConcat)
+	add("QLinearConcat", func(n *graph.Node) error { return inferJoined(n, 1, 2, 3) }, prepareQLinearConcat)
 	add("QLinearWhere", nil, always(qlinearWhere))
 	add("QLinearSoftmax", sameAs(0), prepareQLinearSoftmax)
 	add("QLinearAveragePool", inferIfNHWC(0, inferPool), prepareQLinearAveragePool)
