@@ -328,6 +328,10 @@ func multiHead[T float](c *exec.Call, a msAttentionAttrs) error {
 			return err
 		}
 	}
+	q, key, v := in[0].Shape, in[1].Shape, in[2].Shape
+	if q[1] != a.heads || key[1] != a.heads || v[1] != a.heads || q[0] != key[0] || q[0] != v[0] || q[3] != key[3] || key[2] != v[2] {
+		return fmt.Errorf("query %v, key %v and value %v do not fit %d heads", q, key, v, a.heads)
+	}
 	y, err := attendMasked[T](c, a, in[0], in[1], in[2], msMask{c.Input(4), c.Input(5)}, before, 3)
 	if err != nil {
 		return err
