@@ -68,6 +68,9 @@ func (b *body) node(n *onnxpb.NodeProto) error {
 	if domain(n.GetDomain()) != "" || b.c.functions[n.GetOpType()] {
 		return nil
 	}
+	if n.GetOpType() == "SimplifiedLayerNormalization" {
+		return nil // ONNX Runtime puts its own operator into the default domain, at any version
+	}
 	if !known[n.GetOpType()] {
 		return errors.New("is no standard operator, so nothing is known about its versions")
 	}

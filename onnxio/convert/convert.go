@@ -253,6 +253,5 @@ SplitToSequence Sqrt Squeeze StringConcat StringNormalizer StringSplit Sub Sum S
 TfIdfVectorizer ThresholdedRelu Tile TopK Transpose Trilu Unique Unsqueeze Upsample Where Xor`) {
 		m[name] = true
 	}
-	m["SimplifiedLayerNormalization"] = true // ONNX Runtime puts it into the default domain, at any version
 	return m
 }()
