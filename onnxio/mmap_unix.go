@@ -17,3 +17,10 @@ func mapFile(f *os.File, size int64) ([]byte, func() error, error) {
 	b, err := syscall.Mmap(int(f.Fd()), 0, int(size), syscall.PROT_READ, syscall.MAP_SHARED)
 	return b, func() error { return syscall.Munmap(b) }, err
 }
+
+// forget lets the pages that lie wholly in b, the beginning of a map, go: they are read from the file again when needed.
+func forget(b []byte) {
+	if n := len(b) &^ (os.Getpagesize() - 1); n > 0 {
+		_ = syscall.Madvise(b[:n], syscall.MADV_DONTNEED)
+	}
+}

@@ -3,12 +3,11 @@ package onnxio
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/obc-onnx/obc/onnxio/onnxpb"
@@ -26,11 +25,7 @@ type Model struct {
 
 // Load reads the model file at path and checks it (see Check). External data is found beside it and mapped when it is needed.
 func Load(path string) (*Model, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
-	m, err := Decode(path, data)
+	m, err := decodeFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -42,36 +37,15 @@ func Load(path string) (*Model, error) {
 	return m, nil
 }
 
-// missing is the error of a file that is not there; it is fs.ErrNotExist to errors.Is.
-type missing string
-
-func (path missing) Error() string { return string(path) + ": no such file" }
-
-func (missing) Is(target error) bool { return target == fs.ErrNotExist }
-
-// readFile reads a file of at most the size of a protobuf message; it tells folders and devices apart.
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, missing(path)
-	case err != nil:
-		return nil, err
-	case info.IsDir():
-		inside, _ := filepath.Glob(filepath.Join(path, "*.onnx"))
-		return nil, fmt.Errorf("%s: is a folder (with %d .onnx files in it): give the file itself", path, len(inside))
-	case info.Mode()&fs.ModeDevice != 0:
-		return nil, fmt.Errorf("%s: is a device, not a file", path)
-	case info.Size() > maxMessage:
-		return nil, fmt.Errorf("%s: %d bytes are more than an ONNX file can have (%d); larger models keep their weights in external data", path, info.Size(), maxMessage)
-	}
-	return os.ReadFile(path)
-}
-
 // Decode reads a model from memory; name stands for it in messages. The model keeps no reference to data.
 func Decode(name string, data []byte) (*Model, error) {
+	return decode(name, data, func(int) {})
+}
+
+// decode is Decode that tells done how many bytes of data need not stay in memory.
+func decode(name string, data []byte, done func(n int)) (*Model, error) {
 	m := &Model{Proto: new(onnxpb.ModelProto), name: name, originals: map[*onnxpb.NodeProto]original{}}
-	if err := unmarshal(data, m.Proto); err != nil {
+	if err := unmarshal(data, m.Proto, done); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	keepOriginals(m.Proto.ProtoReflect(), data, m.originals)
@@ -79,10 +53,14 @@ func Decode(name string, data []byte) (*Model, error) {
 }
 
 // unmarshal decodes p after a look at the wire format, so that messages are clear and a small file cannot ask for much memory.
-func unmarshal(data []byte, p proto.Message) error {
+func unmarshal(data []byte, p proto.Message, done func(n int)) error {
 	err := scanModel(p.ProtoReflect().Descriptor(), data)
 	if err == nil {
-		err = proto.UnmarshalOptions{AllowPartial: true, RecursionLimit: maxDepth + 10}.Unmarshal(data, p)
+		var graph protowire.Number // its fields are most of a model
+		if fd := p.ProtoReflect().Descriptor().Fields().ByName("graph"); fd != nil {
+			graph = fd.Number()
+		}
+		err = (&gradual{data, done}).decode(p.ProtoReflect(), 0, len(data), graph)
 	}
 	model, ok := p.(*onnxpb.ModelProto)
 	if err == nil && (!ok || model.Graph != nil) {
@@ -224,7 +202,7 @@ func LoadTensorPB(path string) (t *Tensor, name string, err error) {
 		return nil, "", err
 	}
 	p := new(onnxpb.TensorProto)
-	if err := unmarshal(data, p); err != nil {
+	if err := unmarshal(data, p, func(int) {}); err != nil {
 		return nil, "", fmt.Errorf("%s: %w", path, err)
 	}
 	m := &Model{Path: path, name: path}
