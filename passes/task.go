@@ -431,13 +431,14 @@ func (t *task) quantize(ctx context.Context, groups []*group) error {
 	})
 }
 
-// effort is how far codes are bettered after OBQ, which never raises a row's loss. A scale that all groups share stays.
+// effort is how far codes are bettered after OBQ, which never raises a row's loss. A scale that all groups share stays, and so do those
+// over the whole range of layers whose deviation nothing restores (see LayerState.search): refitted ones are smaller and take some of it.
 func (t *task) effort() obs.Effort {
 	e := obs.Quick
 	if t.refines() {
 		e = obs.Effort{}
 	}
-	e.KeepScales = t.spec.Granularity == obs.PerTensor && t.groups > 1
+	e.KeepScales = t.spec.Granularity == obs.PerTensor && t.groups > 1 || t.Weights.Search == "auto" && t.spec.Search == obs.MinMax
 	return e
 }
 
