@@ -39,8 +39,8 @@ def status(pid, key):
 def rival(model, data, batch, threads):
     """Runs in a process of its own: times one run for each line of standard input."""
     import numpy as np
-    import onnxruntime as ort
     base = status("self", "VmRSS")
+    import onnxruntime as ort
     o = ort.SessionOptions()
     o.intra_op_num_threads, o.inter_op_num_threads = threads, 1
     s = ort.InferenceSession(model, o, providers=["CPUExecutionProvider"])
