@@ -267,7 +267,7 @@ func (s *Set) chooseMask(want string) error {
 			return nil // a float mask may mean something else: only on request
 		}
 		s.Mask = name
-		s.note("positions where input %q is 0 are padding: left out of Hessians and statistics", name)
+		s.note("positions where input %q is 0 are padding: left out of Hessians, statistics and scores", name)
 		return nil
 	}
 	if want != "" {

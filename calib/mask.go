@@ -33,6 +33,16 @@ func keepRows(mask *onnxio.Tensor, shape []int) []bool {
 	return keep
 }
 
+// Unpadded tells which equal pieces of a value of the given shape belong to real positions, by the mask among feeds that data found
+// when it was opened (Set.Mask). nil: all do, or there is no mask.
+func Unpadded(data Dataset, feeds map[string]*onnxio.Tensor, shape []int) []bool {
+	s, ok := data.(*Set)
+	if !ok || s.Mask == "" {
+		return nil
+	}
+	return keepRows(feeds[s.Mask], shape)
+}
+
 // nonZero gives the truth of each element of a mask, nil for types that masks do not have.
 func nonZero(t *onnxio.Tensor) []bool {
 	if b, ok := t.Data.([]bool); ok {

@@ -38,6 +38,9 @@ func (d *dataFlags) open(a *app, flag, spec string, g *graph.Graph) (*calib.Set,
 		return nil, badUsage("--samples and --batch may not be negative")
 	}
 	o := calib.Options{Samples: d.samples, Batch: d.batch, Seed: d.seed, Mask: d.mask}
+	if flag == "input" && o.Mask == "" {
+		o.Mask = "none" // what only runs counts nothing: padding is no matter, and no note
+	}
 	if d.preprocess != "" {
 		p, err := readPreprocess(d.preprocess)
 		if err != nil {

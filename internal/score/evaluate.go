@@ -29,7 +29,7 @@ type Result struct {
 }
 
 // Evaluate runs m, and ref unless nil, on all of the data, batch samples at a time. labels holds the class of each sample, or
-// nothing.
+// nothing. Positions that the data's mask marks as padding do not count.
 func Evaluate(ctx context.Context, m, ref *Model, data calib.Dataset, batch int, labels []int64) (*Result, error) {
 	if len(labels) > 0 && len(labels) != data.Len() {
 		return nil, LabelError(fmt.Sprintf("%d labels for %d samples: give one label a sample", len(labels), data.Len()))
@@ -59,7 +59,7 @@ func Evaluate(ctx context.Context, m, ref *Model, data calib.Dataset, batch int,
 				return fmt.Errorf("reference: %w", err)
 			}
 		}
-		return diff.Add(want, out)
+		return diff.Add(want, out, calib.Unpadded(data, feeds, out.Shape))
 	})
 	if err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ var ErrNothingShared = errors.New("the models have no layer and no output name i
 
 // Compare runs both graphs on all of the data, each on its own values, and compares the outputs of the reference's layers
 // with the values of the same name, or of the node of the same name, in the other graph. The difference at a layer therefore
-// holds what all layers before it did.
+// holds what all layers before it did. Positions that the data's mask marks as padding do not count.
 func Compare(ctx context.Context, ref, other *graph.Graph, data calib.Dataset, batch int, o exec.Options) (*Compared, error) {
 	refs, err := exec.New(ref, o)
 	if err != nil {
@@ -63,12 +63,12 @@ func Compare(ctx context.Context, ref, other *graph.Graph, data calib.Dataset, b
 			return err
 		}
 		for i, p := range pairs {
-			if err := sums[i].Add(want[i], got[i]); err != nil {
+			if err := sums[i].Add(want[i], got[i], calib.Unpadded(data, feeds, got[i].Shape)); err != nil {
 				return fmt.Errorf("layer %q: %w", p.name, err)
 			}
 		}
 		for name, sum := range outs {
-			if err := sum.Add(wantOut[name], gotOut[name]); err != nil {
+			if err := sum.Add(wantOut[name], gotOut[name], calib.Unpadded(data, feeds, gotOut[name].Shape)); err != nil {
 				return fmt.Errorf("output %q: %w", name, err)
 			}
 		}

@@ -4,6 +4,7 @@ package score
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/obc-onnx/obc/onnxio"
 )
@@ -13,7 +14,7 @@ const MaxSNR = 200
 
 // Difference says how far a set of outputs is from a reference's.
 type Difference struct {
-	Rows      int     `json:"rows"`       // entries along the first axis
+	Rows      int     `json:"rows"`       // entries along the first axis of which something counts
 	MSE       float64 `json:"mse"`        // mean of the squared differences
 	MaxAbs    float64 `json:"max_abs"`    // largest absolute difference
 	Range     float64 `json:"range"`      // largest minus smallest value of the reference
@@ -32,8 +33,9 @@ type Comparison struct {
 	maxAbs, low, high                    float64
 }
 
-// Add compares one batch of outputs with the reference's; axis 0 is the batch.
-func (c *Comparison) Add(ref, got *onnxio.Tensor) error {
+// Add compares one batch of outputs with the reference's; axis 0 is the batch. keep says which equal pieces of the outputs count, in
+// their order, each of one or more vectors along the last axis: padded positions do not. nil counts all.
+func (c *Comparison) Add(ref, got *onnxio.Tensor, keep []bool) error {
 	if len(ref.Shape) != len(got.Shape) || ref.Len() != got.Len() {
 		return fmt.Errorf("the outputs differ in shape: %v, reference %v", got.Shape, ref.Shape)
 	}
@@ -60,10 +62,36 @@ func (c *Comparison) Add(ref, got *onnxio.Tensor) error {
 	if r := ref.Rank(); r > 0 {
 		rows, last = ref.Shape[0], ref.Shape[r-1]
 	}
+	n := len(a) / rows
 	for r := range rows {
-		n := len(a) / rows
-		c.row(a[r*n:(r+1)*n], b[r*n:(r+1)*n])
+		x, y := kept(a[r*n:(r+1)*n], r*n, len(a), keep), kept(b[r*n:(r+1)*n], r*n, len(b), keep)
+		if len(x) == 0 {
+			continue
+		}
+		c.row(x, y)
+		c.rows++
 	}
+	c.rank(kept(a, 0, len(a), keep), kept(b, 0, len(b), keep), last)
+	return nil
+}
+
+// kept is what of x counts; x begins at an element of a tensor of all elements, which keep divides into equal pieces.
+func kept(x []float64, at, all int, keep []bool) []float64 {
+	if len(keep) == 0 || slices.Index(keep, false) < 0 {
+		return x
+	}
+	piece := all / len(keep)
+	counts := make([]float64, 0, len(x))
+	for i := 0; i < len(x); i += piece {
+		if keep[(at+i)/piece] {
+			counts = append(counts, x[i:i+piece]...)
+		}
+	}
+	return counts
+}
+
+// rank counts the vectors whose largest entry the other has too.
+func (c *Comparison) rank(a, b []float64, last int) {
 	for at := 0; at < len(a); at += last {
 		top := argmax(a[at : at+last])
 		switch rank(b[at:at+last], top) {
@@ -74,10 +102,8 @@ func (c *Comparison) Add(ref, got *onnxio.Tensor) error {
 			c.held++
 		}
 	}
-	c.rows += rows
 	c.vectors += len(a) / last
 	c.elements += len(a)
-	return nil
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

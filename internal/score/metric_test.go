@@ -28,7 +28,7 @@ func TestComparison(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var whole Comparison
-			if err := whole.Add(tensor(c.ref, c.shape...), tensor(c.got, c.shape...)); err != nil {
+			if err := whole.Add(tensor(c.ref, c.shape...), tensor(c.got, c.shape...), nil); err != nil {
 				t.Fatal(err)
 			}
 			if got := whole.Result(); !near(got, c.want) {
@@ -40,7 +40,7 @@ func TestComparison(t *testing.T) {
 			var parts Comparison // row by row must give the same
 			for r := range c.shape[0] {
 				n := c.shape[1]
-				if err := parts.Add(tensor(c.ref[r*n:(r+1)*n], 1, n), tensor(c.got[r*n:(r+1)*n], 1, n)); err != nil {
+				if err := parts.Add(tensor(c.ref[r*n:(r+1)*n], 1, n), tensor(c.got[r*n:(r+1)*n], 1, n), nil); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -63,12 +63,12 @@ func near(a, b Difference) bool {
 func TestComparisonErrors(t *testing.T) {
 	var c Comparison
 	for _, shape := range [][]int{{4}, {1, 4}, {4, 1}} {
-		if err := c.Add(tensor(make([]float32, 4), 2, 2), tensor(make([]float32, 4), shape...)); err == nil || !strings.Contains(err.Error(), "shape") {
+		if err := c.Add(tensor(make([]float32, 4), 2, 2), tensor(make([]float32, 4), shape...), nil); err == nil || !strings.Contains(err.Error(), "shape") {
 			t.Errorf("shape %v: %v", shape, err)
 		}
 	}
 	words := onnxio.TensorOf([]string{"a", "b", "c", "d"}, 2, 2)
-	if err := c.Add(tensor(make([]float32, 4), 2, 2), words); err == nil {
+	if err := c.Add(tensor(make([]float32, 4), 2, 2), words, nil); err == nil {
 		t.Error("strings were compared")
 	}
 }
@@ -76,18 +76,37 @@ func TestComparisonErrors(t *testing.T) {
 func TestComparisonSeesNaN(t *testing.T) {
 	nan := float32(math.NaN())
 	var c Comparison
-	if err := c.Add(tensor([]float32{1, 2, 3}, 1, 3), tensor([]float32{1, nan, nan}, 1, 3)); err != nil {
+	if err := c.Add(tensor([]float32{1, 2, 3}, 1, 3), tensor([]float32{1, nan, nan}, 1, 3), nil); err != nil {
 		t.Fatal(err)
 	}
 	if r := c.Result(); r.NotFinite != 2 || r.MaxAbs != 0 || r.Agreement != 0 || r.TopFive != 0 {
 		t.Errorf("got %+v", r)
 	}
 	var all Comparison
-	if err := all.Add(tensor([]float32{nan}, 1), tensor([]float32{nan}, 1)); err != nil {
+	if err := all.Add(tensor([]float32{nan}, 1), tensor([]float32{nan}, 1), nil); err != nil {
 		t.Fatal(err)
 	}
 	if r := all.Result(); r != (Difference{Rows: 1, NotFinite: 1}) {
 		t.Errorf("got %+v", r)
+	}
+}
+
+// TestComparisonPadding: what does not count changes nothing, whether its row is left out in part or wholly.
+func TestComparisonPadding(t *testing.T) {
+	ref := []float32{1, 2, 3, 4, 9, 9, 7, 7, 5, 6, 8, 8}
+	got := []float32{1, 1, 3, 5, -9, 0, 0, 7, 5, 7, 0, 8}
+	var all, some Comparison
+	for r, rows := range [][2]int{{0, 4}, {8, 10}} { // what counts, a row each
+		n := rows[1] - rows[0]
+		if err := all.Add(tensor(ref[rows[0]:rows[1]], 1, n/2, 2), tensor(got[rows[0]:rows[1]], 1, n/2, 2), nil); err != nil {
+			t.Fatal(r, err)
+		}
+	}
+	if err := some.Add(tensor(ref, 3, 2, 2), tensor(got, 3, 2, 2), []bool{true, true, false, false, true, false}); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := all.Result(), some.Result(); a != b {
+		t.Errorf("with padding %+v, without %+v", b, a)
 	}
 }
 
