@@ -72,11 +72,18 @@ func (g *product[T]) run(threads int) {
 	if g.m*g.n*g.k < smallProduct {
 		threads = 1
 	}
-	if g.n/g.t.nr >= g.m/g.t.mr || g.n >= 64*threads {
+	if !g.expands() && (g.n/g.t.nr >= g.m/g.t.mr || g.n >= 64*threads) {
 		parallelStep(threads, g.n, g.t.nr, func(lo, hi int) { g.region(0, g.m, lo, hi) })
 	} else {
 		parallelStep(threads, g.m, g.t.mr, func(lo, hi int) { g.region(lo, hi, 0, g.n) })
 	}
+}
+
+// expands tells that C, a layer's output, has many more rows than B, its input: channels that a convolution adds. The threads then
+// share the rows, although each has to read all of B: the depthwise convolution that usually comes next shares its channels in the same
+// way and finds them in its own core's cache. Fetching the half that the other core wrote takes longer than that convolution.
+func (g *product[T]) expands() bool {
+	return g.packedA != nil && g.m >= 2*g.k && g.m >= 8*g.t.mr
 }
 
 // empty computes C = beta C and the epilogue: there is no product to add.
