@@ -14,24 +14,27 @@ func (s *simplifier) fold(n *Node) bool {
 	if n.is("Constant") {
 		return s.ConstantsToInits && s.foldConstant(n)
 	}
-	if random[n.Op()] || n.Op() == "DequantizeLinear" || n.Op() == "QuantizeLinear" && !decoded(n) || len(n.Subgraphs) > 0 || len(n.Inputs) == 0 {
+	if !computable(n) {
 		return false
-	}
-	for _, v := range n.Inputs {
-		if v != nil && !v.IsConst() {
-			return false
-		}
 	}
 	if bound := outputBound(n); !bound.Known() || bound.N > maxFolded {
 		return false
 	}
 	out, ok := s.evaluate(n)
-	if !ok || s.growth(n, out) > s.MaxGrowth {
+	if !ok || !s.affordable(n, out) {
 		return false
 	}
 	s.did(n, "computed")
 	s.replace(n, out)
 	return true
+}
+
+// computable reports whether n is to be computed once and for all: it reads constants only, and is neither random nor a weight's decoding.
+func computable(n *Node) bool {
+	if random[n.Op()] || n.Op() == "DequantizeLinear" || n.Op() == "QuantizeLinear" && !decoded(n) || len(n.Subgraphs) > 0 || len(n.Inputs) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(n.Inputs, func(v *Value) bool { return v != nil && !v.IsConst() })
 }
 
 // decoded reports whether all that reads n is DequantizeLinear: the codes of a weight, as fake quantization is exported.
@@ -82,23 +85,83 @@ func (s *simplifier) evaluate(n *Node) (out []*onnxio.Tensor, ok bool) {
 	return out, true
 }
 
-// growth is by how many bytes the file grows: the results, less the inputs that nothing else reads.
-func (s *simplifier) growth(n *Node, out []*onnxio.Tensor) int64 {
-	var total int64
+// affordable reports whether the file does not grow too much by the results of n, less its inputs that go with it. What is read from
+// inputs that stay, such as the same part of a weight in several branches, is charged to them together.
+func (s *simplifier) affordable(n *Node, out []*onnxio.Tensor) bool {
+	growth := written(n, out)
+	var stays []*Value
+	for i, v := range n.Inputs {
+		if v == nil || slices.Contains(n.Inputs[:i], v) {
+			continue
+		}
+		if t, ok := v.Const(); ok && s.goes(v, t) {
+			growth -= bytes(t)
+		} else if ok && bytes(t) > s.MaxGrowth {
+			stays = append(stays, v)
+		}
+	}
+	limit := s.MaxGrowth
+	for _, v := range stays {
+		limit = min(limit, s.MaxGrowth/16-s.charged[v])
+	}
+	if growth > limit {
+		return false
+	}
+	for _, v := range stays {
+		s.charged[v] += growth
+	}
+	return true
+}
+
+// goes reports whether the constant v of value t is gone once all that can be computed of it is, and whether that is worth it: it is
+// not when the results are larger.
+func (s *simplifier) goes(v *Value, t *onnxio.Tensor) bool {
+	if v.IsOutput || v.IsInput {
+		return false
+	}
+	first := v.Uses[0].Node
+	if !slices.ContainsFunc(v.Uses, func(u Use) bool { return u.Node != first }) {
+		return true
+	}
+	if bytes(t) <= s.MaxGrowth {
+		return false
+	}
+	var results int64
+	seen := map[*Node]bool{}
+	for _, u := range v.Uses {
+		if seen[u.Node] {
+			continue
+		}
+		seen[u.Node] = true
+		size, ok := s.size(u.Node)
+		if results += size; !ok || results > bytes(t)+s.MaxGrowth {
+			return false
+		}
+	}
+	return true
+}
+
+// size is how many bytes the results of n have; false when they are not computed.
+func (s *simplifier) size(n *Node) (int64, bool) {
+	if size, ok := s.sizes[n]; ok {
+		return size, true
+	}
+	if bound := outputBound(n); !computable(n) || !bound.Known() || bound.N > maxFolded {
+		return 0, false
+	}
+	out, ok := s.evaluate(n)
+	if !ok {
+		return 0, false
+	}
+	s.sizes[n] = written(n, out)
+	return s.sizes[n], true
+}
+
+// written is how many bytes of a file the results of n take.
+func written(n *Node, out []*onnxio.Tensor) (total int64) {
 	for i, v := range n.Outputs {
 		if v != nil {
 			total += bytes(out[i])
-		}
-	}
-	seen := map[*Value]bool{}
-	for _, v := range n.Inputs {
-		if v == nil || seen[v] || v.IsOutput || v.IsInput {
-			continue
-		}
-		seen[v] = true
-		alone := !slices.ContainsFunc(v.Uses, func(u Use) bool { return u.Node != n })
-		if t, ok := v.Const(); ok && alone {
-			total -= bytes(t)
 		}
 	}
 	return total

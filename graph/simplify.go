@@ -59,7 +59,7 @@ func Simplify(g *Graph, o SimplifyOptions) (Changes, error) {
 	if o.MaxGrowth == 0 {
 		o.MaxGrowth = defaultMaxGrowth
 	}
-	s := &simplifier{SimplifyOptions: o}
+	s := &simplifier{SimplifyOptions: o, charged: map[*Value]int64{}, sizes: map[*Node]int64{}}
 	g.walk(func(h *Graph) {
 		for _, n := range slices.Clone(h.Nodes) {
 			if s.err == nil && h.has(n) {
@@ -79,6 +79,8 @@ func (g *Graph) has(n *Node) bool { return n.index < len(g.Nodes) && g.Nodes[n.i
 type simplifier struct {
 	SimplifyOptions
 	changes Changes
+	sizes   map[*Node]int64  // of the results of what reads large constants
+	charged map[*Value]int64 // by how many bytes results of large constants that stay made the file grow
 	err     error
 }
 

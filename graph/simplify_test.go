@@ -264,6 +264,34 @@ func TestSimplifySweepsOuterConstants(t *testing.T) {
 	}
 }
 
+// TestSimplifySharesParts: parts of a weight that branches read are left where they would stand in the file once a branch, and computed
+// where the weight goes with them.
+func TestSimplifySharesParts(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	const n = 128
+	body := func(p string) *testmodel.Builder {
+		b := testmodel.New(0).Int64s(p+"axis", 0)
+		for i, part := range []string{"a", "b"} {
+			b.Int64s(p+part+"from", int64(i*n)).Int64s(p+part+"to", int64(i*n+n)).
+				Node("Slice", fmt.Sprintf("w %[1]s%[2]sfrom %[1]s%[2]sto %[1]saxis -> %[1]s%[2]s", p, part))
+		}
+		return b.Node("Add", p+"a "+p+"b -> "+p+"s").Node("Mul", "x "+p+"s -> "+p+"r").Outputs(p + "r")
+	}
+	for branches, want := range map[int]string{1: "1 Add, 2 Slice", 2: ""} {
+		b := testmodel.New(18).Input("x", onnxio.Float32, n, n).Input("c", onnxio.Bool).Init("w", random(r, 2*n, n))
+		other := testmodel.New(0).Node("Neg", "x -> neg").Outputs("neg")
+		if branches == 2 {
+			other = body("else_")
+		}
+		m := b.Node("If", "c -> y", "then_branch", body("then_"), "else_branch", other).Outputs("y").Model()
+		_, changes := simplified(t, "If", m, graph.SimplifyOptions{FoldConstants: exec.Fold},
+			map[string]*onnxio.Tensor{"x": random(r, n, n), "c": onnxio.TensorOf([]bool{true})})
+		if got := changes.String(); got != want {
+			t.Errorf("%d branches: folded %q, want %q", branches, got, want)
+		}
+	}
+}
+
 // TestSimplifyZoo: the public models compute the same after it, and the BatchNormalization of exports that keep it is gone.
 func TestSimplifyZoo(t *testing.T) {
 	zoo := filepath.Join(testkit.Shared(t), "zoo")

@@ -31,7 +31,7 @@ var ErrNothingShared = errors.New("the models have no layer and no output name i
 
 // Compare runs both graphs on all of the data, each on its own values, and compares the outputs of the reference's layers
 // with the values of the same name, or of the node of the same name, in the other graph. The difference at a layer therefore
-// holds what all layers before it did. Positions that the data's mask marks as padding do not count.
+// holds what all layers before it did; it includes a BatchNormalization or bias that the other graph has folded into the layer. Positions that the data's mask marks as padding do not count.
 func Compare(ctx context.Context, ref, other *graph.Graph, data calib.Dataset, batch int, o exec.Options) (*Compared, error) {
 	refs, err := exec.New(ref, o)
 	if err != nil {
@@ -78,7 +78,7 @@ func Compare(ctx context.Context, ref, other *graph.Graph, data calib.Dataset, b
 		return nil, err
 	}
 	for i, p := range pairs {
-		c.Layers = append(c.Layers, Named{p.name, p.ref.Op(), sums[i].Result()})
+		c.Layers = append(c.Layers, Named{p.name, p.op, sums[i].Result()})
 	}
 	for _, v := range ref.Outputs {
 		if sum := outs[v.Name]; sum != nil {
@@ -90,7 +90,7 @@ func Compare(ctx context.Context, ref, other *graph.Graph, data calib.Dataset, b
 
 // pair is a layer of the reference and the node of the other graph that makes the same value.
 type pair struct {
-	name       string
+	name, op   string
 	ref, other *graph.Node
 }
 
@@ -104,13 +104,30 @@ func (c *Compared) pair(ref, other *graph.Graph) []pair {
 				continue // in a subgraph: its values do not outlive a step
 			}
 			if m := counterpart(n, other); m != nil {
-				pairs = append(pairs, pair{l.Name, n, m})
+				pairs = append(pairs, pair{l.Name, n.Op(), last(n, other), m})
 			} else {
 				c.Alone = append(c.Alone, l.Name)
 			}
 		}
 	}
 	return pairs
+}
+
+// last is the node of the reference whose value the node of n's name gives in the graph other, into which a BatchNormalization or the
+// Add of a constant behind it may have been folded: n itself when they are still there.
+func last(n *graph.Node, other *graph.Graph) *graph.Node {
+	for {
+		v := n.Outputs[0]
+		if v.IsOutput || len(v.Uses) != 1 {
+			return n
+		}
+		next := v.Uses[0].Node
+		folds := next.Op() == "BatchNormalization" || next.Op() == "Add" && (next.In(0).IsConst() || next.In(1).IsConst())
+		if !folds || next.Graph != n.Graph || other.Node(next.Name()) != nil || other.Value(next.Outputs[0].Name) != nil {
+			return n
+		}
+		n = next
+	}
 }
 
 // counterpart is the node of g that makes the value of n's name, else the node of n's name.
