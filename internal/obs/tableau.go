@@ -19,8 +19,8 @@ import (
 //	S_ij -= S_ip S_pj / S_pp;  S_ip = e S_ip / S_pp;  S_pp = -1/S_pp;  z_i -= S_ip z_p / S_pp;  z_p = e z_p / S_pp
 //
 // and changes the loss by -z_p^2/(2 S_pp): the same formula both ways. Pivots are kept as a panel of columns, S = S_0 - sum_t s_t u_t u_t^T, and
-// never applied to S_0, of which C and X are stored and M is computed column by column; a step with t columns in the panel costs d*t
-// multiply-adds, and d*k more if p is in R. Setting up costs k^3/2 + k^2 r multiply-adds for k = |K|, r = |R|.
+// never applied to S_0, of which C and X are stored and M is computed column by column, or all at once; a step with t columns in the panel costs d*t
+// multiply-adds, and d*k more if p is in R. Setting up costs k^3/2 + k^2 r multiply-adds for k = |K|, r = |R|, and r^2 k/2 more with M.
 //
 // The diagonal of S and its entries within units of m consecutive columns are kept current.
 type tableau struct {
@@ -44,6 +44,8 @@ type tableau struct {
 	gathered []int               // the columns whose H_RK X are in products
 	products []float64           // a row of |R| for each
 	x        []float64           // scratch
+	all      bool                // M is computed at once: worth it where most of its columns are asked for
+	mrr      []float64           // r x r: M, if all
 	likely   func(c int) float64 // rates how soon column c of R may be brought back; nothing above 0: not soon
 	rating   []float64
 
@@ -55,11 +57,13 @@ type tableau struct {
 	coef     []float64
 
 	diag, z []float64 // by column, padded
-	near    []float64 // d x m: S(i, i - i%m + j)
+	near    []float64 // d x m: S(i, j) at i*m + j%m for j < i of the same unit
 	col     []float64 // scratch, padded
 	none    []float64 // scratch for a kernel argument that is not needed
 
 	diagTry, zTry []float64 // after a trial
+	marked        []bool    // see mark
+	markedZ       []float64
 	work          *small
 }
 
@@ -71,9 +75,13 @@ const (
 )
 
 // patience is the number of pivots after which setting up anew pays: a panel of t columns has cost d t^2/2 multiply-adds, one of which takes as long as
-// 2.5 of the matrix product for X, and 0.8 of the inversion.
+// 2.5 of the matrix products for X and M, and 0.8 of the inversion.
 func (s *tableau) patience(k, r float64) int {
-	return min(max(int(math.Sqrt(2*k*k*(0.6*k+0.4*r)/float64(s.d))), leastPivots), s.depth-s.m)
+	setup := k * k * (0.6*k + 0.4*r)
+	if s.all {
+		setup += 0.2 * k * r * r
+	}
+	return min(max(int(math.Sqrt(2*setup/float64(s.d))), leastPivots), s.depth-s.m)
 }
 
 // newTableau keeps entries within units of m columns current.
@@ -84,7 +92,7 @@ func newTableau(p *Prepared, h []float64, m int) *tableau {
 	depth := min(mostPivots, d+16) + m
 	s := &tableau{k: kernel.ElimOf[float64](), d: d, ld: ld, m: m, whole: p.whole(m), h: h, ridge: p.ridge(), dead: p.Dead, w0: v(d), kept: make([]bool, d), slot: make([]int, d), baseK: make([]bool, d),
 		moved: make([]bool, d), depth: depth, u: v(depth * ld), sign: v(depth), coef: v(depth), diag: v(ld), z: v(ld), near: v(d * m), col: v(ld), none: v(ld),
-		diagTry: v(ld), zTry: v(ld), work: newSmall(m), rating: v(d)}
+		diagTry: v(ld), zTry: v(ld), marked: make([]bool, d), markedZ: v(ld), work: newSmall(m), rating: v(d)}
 	s.likely = s.gain
 	return s
 }
@@ -150,11 +158,30 @@ func (s *tableau) rebuild() bool {
 	if k > 0 && r > 0 {
 		kernel.Dgemm(false, false, r, k, k, 1, s.hrk, k, s.c, k, 0, s.xt, k, 1)
 	}
+	if s.all {
+		s.complement()
+	}
 	s.limit = s.patience(float64(k), float64(r))
 	s.gathered = s.gathered[:0]
 	s.solution()
 	s.entries()
 	return true
+}
+
+// complement computes M, a strip of rows at a time up to the diagonal, and mirrors it.
+func (s *tableau) complement() {
+	const strip = 64
+	k, r := len(s.inK), len(s.inR)
+	s.mrr = gather(s.mrr, s.h, s.d, s.inR, s.inR)
+	for lo := 0; k > 0 && lo < r; lo += strip {
+		hi := min(lo+strip, r)
+		kernel.Dgemm(false, true, hi-lo, hi, k, -1, s.hrk[lo*k:], k, s.xt, k, 1, s.mrr[lo*r:], r, 1)
+		for i := lo; i < hi; i++ {
+			for j := range i {
+				s.mrr[j*r+i] = s.mrr[i*r+j]
+			}
+		}
+	}
 }
 
 // solution sets z: w_K = w0_K + X w0_R and g_R = H_RK (w_K - w0_K) - H_RR w0_R.
@@ -188,12 +215,11 @@ func (s *tableau) entries() {
 	}
 	for i := range s.d {
 		lo := i - i%s.m
-		for j := lo; j <= i; j++ {
-			v := s.base(i, j)
-			s.near[i*s.m+j-lo], s.near[j*s.m+i-lo] = v, v
+		for j := lo; j < i; j++ {
+			s.near[i*s.m+j-lo] = s.base(i, j)
 		}
 		if s.slot[i] >= 0 {
-			s.diag[i] = s.near[i*s.m+i-lo]
+			s.diag[i] = s.base(i, i)
 		}
 	}
 }
@@ -210,6 +236,8 @@ func (s *tableau) base(i, j int) float64 {
 		return s.xt[b*k+a]
 	case s.baseK[j]:
 		return s.xt[a*k+b]
+	case s.all:
+		return s.mrr[a*len(s.inR)+b]
 	}
 	return s.h[i*s.d+j] - dot(s.hrk[a*k:(a+1)*k], s.xt[b*k:(b+1)*k])
 }
@@ -233,7 +261,13 @@ func (s *tableau) baseColumn(p int, only bool) {
 		for i, q := range s.inK {
 			s.col[q] = x[i]
 		}
-		if !only {
+		switch {
+		case only:
+		case s.all:
+			for i, v := range s.mrr[a*len(s.inR) : (a+1)*len(s.inR)] {
+				s.col[s.inR[i]] = v
+			}
+		default:
 			row := s.h[p*s.d : (p+1)*s.d]
 			y, step := s.explained(p)
 			for i, r := range s.inR {
@@ -325,13 +359,8 @@ func (s *tableau) pivot(p int) bool {
 	s.sign[s.t] = sign
 	s.z[p], s.diag[p] = sign*zp/pp, -1/pp
 	lo := p - p%s.m
-	for j := range min(s.m, s.d-lo) {
-		o := lo + j
-		v := sign * s.near[p*s.m+j] / pp
-		if o == p {
-			v = s.diag[p]
-		}
-		s.near[p*s.m+j], s.near[o*s.m+p-lo] = v, v
+	for o := lo; o < min(lo+s.m, s.d); o++ {
+		s.near[max(p, o)*s.m+min(p, o)-lo] *= sign / pp
 	}
 	s.t++
 	s.moved[p] = true
@@ -341,24 +370,35 @@ func (s *tableau) pivot(p int) bool {
 
 // spread takes the newest panel column into diag and near.
 func (s *tableau) spread(sign float64) {
-	m := s.m
+	m, v := s.m, s.col[:s.d]
+	for i := 0; i < s.d; i += tile {
+		copy(v[i:], s.u[i*s.depth+s.t*tile:][:tile])
+	}
+	for i, x := range v {
+		s.diag[i] -= sign * x * x
+	}
+	if m == 1 {
+		return
+	}
 	for lo := 0; lo < s.d; lo += m {
-		n := min(m, s.d-lo)
-		for i := lo; i < lo+n; i++ {
-			vi := s.latest(i)
-			if vi == 0 {
-				continue
-			}
-			s.diag[i] -= sign * vi * vi
-			for j := range n {
-				s.near[i*m+j] -= sign * vi * s.latest(lo+j)
+		unit := v[lo:min(lo+m, s.d)]
+		for i, x := range unit {
+			x *= sign
+			row := s.near[(lo+i)*m:][:i]
+			for j, y := range unit[:len(row)] {
+				row[j] -= x * y
 			}
 		}
 	}
 }
 
-// latest is element i of the panel's newest column.
-func (s *tableau) latest(i int) float64 { return s.u[i/tile*s.depth*tile+s.t*tile+i%tile] }
+// entry is S(i, j) for columns of one unit.
+func (s *tableau) entry(i, j int) float64 {
+	if i == j {
+		return s.diag[i]
+	}
+	return s.near[max(i, j)*s.m+min(i, j)%s.m]
+}
 
 // weights writes the least-squares weights of the kept columns to dst, zero elsewhere.
 func (s *tableau) weights(dst []float32) {

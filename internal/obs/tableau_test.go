@@ -111,7 +111,7 @@ func compareTableau(t *testing.T, s *tableau, when string) {
 		lo := i - i%s.m
 		for j := lo; j < min(lo+s.m, d); j++ {
 			if !s.dead[j] {
-				near("near", i, j, s.near[i*s.m+j-lo], want[i*d+j])
+				near("near", i, j, s.entry(i, j), want[i*d+j])
 			}
 		}
 		s.baseColumn(i, false)

@@ -53,7 +53,7 @@ func (s *tableau) unitBlock(b int) int {
 		k := 0
 		for j := range m {
 			if !s.dead[b*m+j] {
-				s.work.a[n*m+k] = s.near[i*m+j]
+				s.work.a[n*m+k] = s.entry(i, b*m+j)
 				k++
 			}
 		}
