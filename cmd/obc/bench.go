@@ -29,7 +29,7 @@ func (a *app) benchCommand() *cobra.Command {
 }
 
 func (a *app) benchModelCommand() *cobra.Command {
-	var d dataFlags
+	d := dataFlags{mask: "none"} // all positions are computed
 	var in string
 	var count int
 	var step bool

@@ -57,6 +57,7 @@ func (a *app) compareCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&spec, "data", "", "the data to compare on")
 	d.add(c.Flags())
+	d.addMask(c.Flags())
 	return c
 }
 

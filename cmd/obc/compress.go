@@ -71,6 +71,7 @@ samples on which both models agree (dense: 100%); --metric chooses another.`),
 	f.StringVarP(&j.out, "output", "o", "", "the file to write")
 	j.recipeFlags.add(f)
 	j.dataFlags.add(f)
+	j.dataFlags.addMask(f)
 	j.check.add(f)
 	f.StringSliceVar(&j.reports, "report", nil, "write the report to these files: .html or .json")
 	f.BoolVar(&j.external, "external-data", false, "store the weights in a file beside the model (done by itself above 2 GiB)")

@@ -28,8 +28,12 @@ func (d *dataFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&d.samples, "samples", 0, "use so many samples, chosen by --seed (0 = all)")
 	f.IntVar(&d.batch, "batch", 0, "samples that go through the model at a time (0 = chosen by their size)")
 	f.Uint64Var(&d.seed, "seed", 0, "chooses the samples, and the values of random data")
-	f.StringVar(&d.mask, "mask", "", "integer input that is 0 at padded positions, which then do not count (default attention_mask if there is one; \"none\" = all count)")
 	f.StringVar(&d.preprocess, "preprocess", "", "how pictures become inputs: a YAML file, or its content such as 'resize: [256], crop: [224], scale: 0.00392157, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]'")
+}
+
+// addMask adds the flag of commands to which padding matters.
+func (d *dataFlags) addMask(f *pflag.FlagSet) {
+	f.StringVar(&d.mask, "mask", "", "integer input that is 0 at padded positions, which then do not count (default attention_mask if there is one; \"none\" = all count)")
 }
 
 // open opens the data for the model g and passes on its notes and warnings.
@@ -38,9 +42,6 @@ func (d *dataFlags) open(a *app, flag, spec string, g *graph.Graph) (*calib.Set,
 		return nil, badUsage("--samples and --batch may not be negative")
 	}
 	o := calib.Options{Samples: d.samples, Batch: d.batch, Seed: d.seed, Mask: d.mask}
-	if flag == "input" && o.Mask == "" {
-		o.Mask = "none" // what only runs counts nothing: padding is no matter, and no note
-	}
 	if d.preprocess != "" {
 		p, err := readPreprocess(d.preprocess)
 		if err != nil {

@@ -80,6 +80,7 @@ largest, signal-to-noise ratio, cosine, mean squared and largest difference).`),
 	f.StringVar(&output, "output", "", "the output to score (default: the first)")
 	f.StringSliceVar(&wanted, "metric", nil, "print only these: "+strings.Join(metrics, ", "))
 	d.add(f)
+	d.addMask(f)
 	return c
 }
 

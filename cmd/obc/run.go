@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) runCommand() *cobra.Command {
-	var d dataFlags
+	d := dataFlags{mask: "none"} // all positions are computed
 	var in, out string
 	var profiled bool
 	var limit string
