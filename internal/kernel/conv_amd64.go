@@ -12,12 +12,12 @@ func tapsAVX2(dst *float32, vecs int, x *float32, offs []int32, w *float32, bias
 // depthwise4AVX2 is depthwiseGeneric for up to 4 rows.
 //
 //go:noescape
-func depthwise4AVX2(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, bias float32, lo float32, hi float32)
+func depthwise4AVX2(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, ldw int, bias float32, lo float32, hi float32)
 
 // depthwise7AVX2 is depthwiseGeneric for up to 7 rows.
 //
 //go:noescape
-func depthwise7AVX2(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, bias float32, lo float32, hi float32)
+func depthwise7AVX2(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, ldw int, bias float32, lo float32, hi float32)
 
 // gatherAVX2 is gatherGeneric for one vector; c is a *columns.
 //
@@ -47,12 +47,12 @@ func tapsAVX512(dst *float32, vecs int, x *float32, offs []int32, w *float32, bi
 // depthwise4AVX512 is depthwiseGeneric for up to 4 rows.
 //
 //go:noescape
-func depthwise4AVX512(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, bias float32, lo float32, hi float32)
+func depthwise4AVX512(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, ldw int, bias float32, lo float32, hi float32)
 
 // depthwise7AVX512 is depthwiseGeneric for up to 7 rows.
 //
 //go:noescape
-func depthwise7AVX512(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, bias float32, lo float32, hi float32)
+func depthwise7AVX512(dst *float32, ldd int, rows int, cols int, x *float32, pitch int, streams []int32, w *float32, ldw int, bias float32, lo float32, hi float32)
 
 // gatherAVX512 is gatherGeneric for one vector; c is a *columns.
 //

@@ -20,11 +20,16 @@ func Depthwise(s ConvShape, n int, x, w, y []float32, e *Epilogue, threads int) 
 	Parallel(threads, n*s.InC, func(lo, hi int) {
 		d := depthwisePool.Get().(*depthwise)
 		defer depthwisePool.Put(d)
-		d.set(s)
-		for c := lo; c < hi; c++ {
-			d.load(0, x[c*s.H*s.W:(c+1)*s.H*s.W])
-			for o := c * mult; o < (c+1)*mult; o++ {
-				d.channelOut(y[o*plane:(o+1)*plane], w, e, o)
+		room := d.set(s, hi-lo)
+		for ; lo < hi; lo += room {
+			part := min(room, hi-lo)
+			for c := range part {
+				d.load(c, x[(lo+c)*s.H*s.W:(lo+c+1)*s.H*s.W])
+			}
+			for c := range part {
+				for o := (lo + c) * mult; o < (lo+c+1)*mult; o++ {
+					d.channelOut(c, y[o*plane:(o+1)*plane:hi*mult*plane], w, e, o)
+				}
 			}
 		}
 	})
@@ -33,11 +38,9 @@ func Depthwise(s ConvShape, n int, x, w, y []float32, e *Epilogue, threads int) 
 // depthwise is the memory that one goroutine works in, and the order of the kernel's elements.
 type depthwise struct {
 	planes
-	offs    []int32 // place of each tap
-	streams []int32 // pairs: place of the first tap of a column of taps in one phase, and how many lie below each other; nil: not this form
-	order   []int   // taps in the order of the streams
-	w       []float32
-	out     []float32 // whole output rows of the phases' pitch
+	offs    []int32   // place of each tap
+	streams []int32   // see depthwiseFunc; empty: not this form
+	out     []float32 // whole output rows of the phases' pitch, or a channel
 	image   []float32 // an image of codes as numbers
 	sums    []float32 // what becomes codes
 }
@@ -47,28 +50,37 @@ var depthwisePool = sync.Pool{New: func() any { return new(depthwise) }}
 // depthwiseBlock is how many elements are computed before they are copied out: they stay in the first-level cache.
 const depthwiseBlock = 2048
 
-func (d *depthwise) set(s ConvShape) {
+// planesBlock is how many elements the planes of several channels have at most: they too stay in the first-level cache. Several are filled
+// at a time, since rows that have just been stored are read at other offsets only after a delay.
+const planesBlock = 4096
+
+// set prepares for s and returns how many channels, at most of those wanted, there is room for.
+func (d *depthwise) set(s ConvShape, channels int) int {
+	d.planes.s = s
 	d.planes.set(s, 1, s.StrideH, s.StrideW)
-	d.taps(grow(&d.offs, s.KH*s.KW))
-	d.offs = d.offs[:s.KH*s.KW]
+	room := max(1, min(channels, planesBlock/max(1, d.channel())))
+	if room > 1 {
+		d.planes.set(s, room, s.StrideH, s.StrideW)
+	}
+	d.offs = grow(&d.offs, s.KH*s.KW)
+	d.taps(d.offs)
 	d.out = grow(&d.out, max(depthwiseBlock, d.pitch)+tapsSlack)
-	d.streams, d.order = d.streams[:0], d.order[:0]
-	if s.DilationH > 1 || s.OutW() < stripWidth {
-		return
+	d.streams = d.streams[:0]
+	if s.DilationH > 1 || s.OutW() < stripWidth && (active.narrowDepth == nil || s.OutW() > narrowWidth || s.OutW() < narrowWidth/2) {
+		return room
 	}
 	for ph := range min(s.StrideH, s.KH) {
 		depth := (s.KH - ph + s.StrideH - 1) / s.StrideH
 		if !stripDepth[min(depth, len(stripDepth)-1)] {
 			d.streams = d.streams[:0]
-			return
+			return room
 		}
 		for j := range s.KW {
-			d.streams = append(d.streams, d.offs[ph*s.KW+j], int32(depth))
-			for i := ph; i < s.KH; i += s.StrideH {
-				d.order = append(d.order, i*s.KW+j)
-			}
+			t := ph*s.KW + j
+			d.streams = append(d.streams, d.offs[t], int32(depth), int32(t))
 		}
 	}
+	return room
 }
 
 // stripDepth tells which numbers of kernel rows in a phase the kernels take; stripWidth is the output width from which on strips beat
@@ -77,8 +89,12 @@ var stripDepth = [...]bool{1: true, 2: true, 3: true, 4: true, 5: true, 7: true,
 
 const stripWidth = 12
 
-// channelOut computes output channel o of all images.
-func (d *depthwise) channelOut(y, w []float32, e *Epilogue, o int) {
+// narrowWidth is the number of lanes of depthwiseNarrow, which half of that fill well enough.
+const narrowWidth = 8
+
+// channelOut computes output channel o of all images, whose input is channel c of the planes. What lies behind y, up to its capacity, may
+// be overwritten.
+func (d *depthwise) channelOut(c int, y, w []float32, e *Epilogue, o int) {
 	s := d.s
 	ch, ow, taps := o%s.OutC, s.OutW(), len(d.offs)
 	var bias float32
@@ -90,14 +106,19 @@ func (d *depthwise) channelOut(y, w []float32, e *Epilogue, o int) {
 	if e.Add != nil {
 		lo, hi = negInf, posInf
 	}
-	if len(d.streams) > 0 {
-		d.w = grow(&d.w, taps)
-		for i, t := range d.order {
-			d.w[i] = w[t]
-		}
-		active.depthwise(y, ow, s.OutH(), ow, d.buf, d.pitch, d.streams, d.w, bias, lo, hi)
-	} else {
-		d.run(y, w, bias, lo, hi)
+	x, ldw := d.buf[c*d.channel():], s.KW*s.StrideH
+	switch {
+	case len(d.streams) == 0:
+		d.run(x, y, w, bias, lo, hi)
+	case ow > narrowWidth || active.narrowDepth == nil:
+		active.depthwise(y, ow, s.OutH(), ow, x, d.pitch, d.streams, w, ldw, bias, lo, hi)
+	case cap(y)-len(y) >= narrowWidth:
+		// Whole vectors: what a row has too much of, the next one overwrites.
+		active.narrowDepth(y[:len(y)+narrowWidth], ow, s.OutH(), narrowWidth, x, d.pitch, d.streams, w, ldw, bias, lo, hi)
+	default:
+		out := grow(&d.out, len(y)+narrowWidth)
+		active.narrowDepth(out, ow, s.OutH(), narrowWidth, x, d.pitch, d.streams, w, ldw, bias, lo, hi)
+		copy(y, out)
 	}
 	if e.Add != nil {
 		active.add(y, y, e.Add[o*len(y):(o+1)*len(y)])
@@ -106,27 +127,30 @@ func (d *depthwise) channelOut(y, w []float32, e *Epilogue, o int) {
 }
 
 // run computes a channel as one long run over the planes, of which each row's end is not wanted.
-func (d *depthwise) run(y, w []float32, bias, lo, hi float32) {
+func (d *depthwise) run(x, y, w []float32, bias, lo, hi float32) {
 	oh, ow := d.s.OutH(), d.s.OutW()
 	step := max(1, depthwiseBlock/d.pitch)
 	for i := 0; i < oh; i += step {
 		rows := min(step, oh-i)
-		active.taps(d.out, (rows-1)*d.pitch+ow, d.buf[i*d.pitch:], d.offs, w, bias, lo, hi)
+		active.taps(d.out, (rows-1)*d.pitch+ow, x[i*d.pitch:], d.offs, w, bias, lo, hi)
 		active.copyRows(y[i*ow:(i+rows)*ow], ow, d.out, d.pitch, rows, ow)
 	}
 }
 
-// depthwiseGeneric sets dst[i*ldd+j] = bias + sum w x[i*pitch+j+...], limited to lo..hi, for i < rows and j < cols: each stream of
-// streams (place, depth) adds w[k] x[(i+k)*pitch+j+place], k < depth, and uses the next depth elements of w.
-func depthwiseGeneric(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, bias, lo, hi float32) {
+// depthwiseFunc sets dst[i*ldd+j] = bias + sum w x[i*pitch+j+...], limited to lo..hi, for i < rows and j < cols, from the first row to the
+// last. streams are triples (place, depth, first): taps below each other in one phase, which add w[first+k*ldw] x[(i+k)*pitch+j+place],
+// k < depth.
+type depthwiseFunc func(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, ldw int, bias, lo, hi float32)
+
+func depthwiseGeneric(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, ldw int, bias, lo, hi float32) {
 	for i := range rows {
 		row := dst[i*ldd : i*ldd+cols]
 		for j := range row {
-			sum, t := bias, 0
-			for s := 0; s < len(streams); s += 2 {
-				for k := range int(streams[s+1]) {
-					sum += w[t] * x[(i+k)*pitch+j+int(streams[s])]
-					t++
+			sum := bias
+			for s := 0; s < len(streams); s += 3 {
+				place, depth, first := int(streams[s]), int(streams[s+1]), int(streams[s+2])
+				for k := range depth {
+					sum += w[first+k*ldw] * x[(i+k)*pitch+j+place]
 				}
 			}
 			row[j] = sum

@@ -22,7 +22,8 @@ type forms struct {
 	transpose     func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	gather        func(dst []float32, ld, vec int, src []float32, rows []int32, c *columns)
 	taps          func(dst []float32, n int, x []float32, offs []int32, w []float32, bias, lo, hi float32)
-	depthwise     func(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, bias, lo, hi float32)
+	depthwise     depthwiseFunc
+	narrowDepth   depthwiseFunc // for up to 8 columns; nil: none
 	requant       func(dst []byte, sums []int32, factor, lo, hi float32, zero int32)
 	quant         func(dst []byte, x []float32, scale, lo, hi float32, zero int32)
 	round         func(dst []byte, x []float32, factor, lo, hi float32, zero int32)

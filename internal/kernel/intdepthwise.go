@@ -83,8 +83,8 @@ func (d *IntDepthwise) run(s ConvShape, n int, x Codes, bias []float32, threads 
 	Parallel(threads, n*s.InC, func(lo, hi int) {
 		k := depthwisePool.Get().(*depthwise)
 		defer depthwisePool.Put(k)
-		k.set(s)
-		k.image, k.sums = grow(&k.image, plane), grow(&k.sums, pix)
+		k.set(s, 1)
+		k.image, k.sums = grow(&k.image, plane), grow(&k.sums, pix+narrowWidth)
 		for c := lo; c < hi; c++ {
 			if from := x.Bytes[c*plane : (c+1)*plane]; x.Signed {
 				active.dequantS(k.image, from, 1, float32(x.Zero))
@@ -94,8 +94,8 @@ func (d *IntDepthwise) run(s ConvShape, n int, x Codes, bias []float32, threads 
 			k.load(0, k.image)
 			for o := c * mult; o < (c+1)*mult; o++ {
 				// The channel is given by its weights and bias: it has no addend.
-				k.channelOut(k.sums, d.w, e, o)
-				done(o, k.sums)
+				k.channelOut(0, k.sums[:pix], d.w, e, o)
+				done(o, k.sums[:pix])
 			}
 		}
 	})

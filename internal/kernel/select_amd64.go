@@ -80,6 +80,7 @@ func formsOf(i ISA) *forms {
 		f.dequantU = dequantWith(dequantUAVX2, dequantUGeneric, 8)
 		f.dequantS = dequantWith(dequantSAVX2, dequantSGeneric, 8)
 		f.depthwise = depthwiseWith(depthwise4AVX2, depthwise7AVX2)
+		f.narrowDepth = f.depthwise
 		f.deinterleave = deinterleaveWith(deinterleaveAVX2)
 		f.winogradIn = winogradInWith(winogradInAVX2, 8)
 		f.winogradOut = winogradOutWith(winogradOutAVX2)

@@ -67,11 +67,11 @@ func deinterleaveWith(f func(even, odd *float32, ldd int, src *float32, lds, row
 	}
 }
 
-type stripFunc func(dst *float32, ldd, rows, cols int, x *float32, pitch int, streams []int32, w *float32, bias, lo, hi float32)
+type stripFunc func(dst *float32, ldd, rows, cols int, x *float32, pitch int, streams []int32, w *float32, ldw int, bias, lo, hi float32)
 
 // depthwiseWith cuts the rows into strips of four or seven, whichever wastes fewer.
-func depthwiseWith(four, seven stripFunc) func(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, bias, lo, hi float32) {
-	return func(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, bias, lo, hi float32) {
+func depthwiseWith(four, seven stripFunc) func(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, ldw int, bias, lo, hi float32) {
+	return func(dst []float32, ldd, rows, cols int, x []float32, pitch int, streams []int32, w []float32, ldw int, bias, lo, hi float32) {
 		f, step := seven, 7
 		if roundUp(rows, 4) < roundUp(rows, 7) {
 			f, step = four, 4
@@ -79,7 +79,7 @@ func depthwiseWith(four, seven stripFunc) func(dst []float32, ldd, rows, cols in
 		for i := 0; i < rows; i += step {
 			n := min(step, rows-i)
 			_ = dst[(i+n-1)*ldd+cols-1]
-			f(&dst[i*ldd], ldd, n, cols, &x[i*pitch], pitch, streams, &w[0], bias, lo, hi)
+			f(&dst[i*ldd], ldd, n, cols, &x[i*pitch], pitch, streams, &w[0], ldw, bias, lo, hi)
 		}
 	}
 }

@@ -398,6 +398,34 @@ func (g *gen) deinterleave() {
 			g.VMOVUPS(g.words([]string{"evenLanes", "oddLanes"}[h], table), lanes[h])
 		}
 	}
+	split := func(a, b reg.VecVirtual, put func(h int, x reg.VecVirtual)) {
+		for h := range 2 {
+			x := g.vec()
+			if g.wide() {
+				g.VMOVAPS(lanes[h], x)
+				g.VPERMI2PS(b, a, x)
+			} else {
+				g.VSHUFPS(operand.U8([]uint8{0x88, 0xdd}[h]), b, a, x)
+				g.VPERMPD(operand.U8(0xd8), x, x)
+			}
+			put(h, x)
+		}
+	}
+	rest, done := operand.LabelRef("rest"), operand.LabelRef("next")
+	var in, out [2]pred // of what is left of a row
+	if g.wide() {
+		n, half := g.GP64(), g.GP64()
+		g.MOVQ(cols, n)
+		g.ANDQ(operand.U8(31), n)
+		g.CMPQ(n, operand.U8(0))
+		g.JE(operand.LabelRef("row"))
+		in = g.firstOfTwo(n)
+		g.LEAQ(at(n, 1), half)
+		g.SHRQ(operand.U8(1), half)
+		out[0] = g.first(half)
+		g.SHRQ(operand.U8(1), n)
+		out[1] = g.first(n)
+	}
 	g.Label("row")
 	n, p, q := g.GP64(), g.GP64(), g.GP64()
 	g.MOVQ(cols, n)
@@ -405,40 +433,24 @@ func (g *gen) deinterleave() {
 	g.XORQ(q, q)
 	g.Label("loop")
 	g.CMPQ(n, operand.U32(2*g.lanes()))
-	g.JL(operand.LabelRef("rest"))
-	a, b := g.load(at(p, 0), nil), g.load(at(p, g.width), nil)
-	for h, dst := range []reg.GPVirtual{even, odd} {
-		x := g.vec()
-		if g.wide() {
-			g.VMOVAPS(lanes[h], x)
-			g.VPERMI2PS(b, a, x)
-		} else {
-			g.VSHUFPS(operand.U8([]uint8{0x88, 0xdd}[h]), b, a, x)
-			g.VPERMPD(operand.U8(0xd8), x, x)
-		}
-		g.VMOVUPS(x, indexed(dst, q, 1, 0))
-	}
+	g.JL(rest)
+	split(g.load(at(p, 0), nil), g.load(at(p, g.width), nil), func(h int, x reg.VecVirtual) {
+		g.VMOVUPS(x, indexed([]reg.GPVirtual{even, odd}[h], q, 1, 0))
+	})
 	g.ADDQ(operand.U32(g.width), q)
 	g.ADDQ(operand.U32(2*g.width), p)
 	g.SUBQ(operand.U32(2*g.lanes()), n)
 	g.JMP(operand.LabelRef("loop"))
 	g.Label("rest")
-	s := g.XMM()
-	g.CMPQ(n, operand.U32(2))
-	g.JL(operand.LabelRef("last"))
-	for h, dst := range []reg.GPVirtual{even, odd} {
-		g.VMOVSS(at(p, 4*h), s)
-		g.VMOVSS(s, indexed(dst, q, 1, 0))
+	if g.wide() {
+		g.TESTQ(n, n)
+		g.JZ(done)
+		split(g.load(at(p, 0), &in[0]), g.load(at(p, g.width), &in[1]), func(h int, x reg.VecVirtual) {
+			g.store(x, indexed([]reg.GPVirtual{even, odd}[h], q, 1, 0), &out[h])
+		})
+	} else {
+		g.deinterleaveFew(n, p, q, even, odd)
 	}
-	g.ADDQ(operand.U32(4), q)
-	g.ADDQ(operand.U32(8), p)
-	g.SUBQ(operand.U32(2), n)
-	g.JMP(operand.LabelRef("rest"))
-	g.Label("last")
-	g.TESTQ(n, n)
-	g.JZ(operand.LabelRef("next"))
-	g.VMOVSS(at(p, 0), s)
-	g.VMOVSS(s, indexed(even, q, 1, 0))
 	g.Label("next")
 	g.ADDQ(ldd, even)
 	g.ADDQ(ldd, odd)
@@ -448,14 +460,46 @@ func (g *gen) deinterleave() {
 	g.end()
 }
 
+// deinterleaveFew splits the last n < 16 elements of a row at p: eight, then pairs, then one.
+func (g *gen) deinterleaveFew(n, p, q, even, odd reg.GPVirtual) {
+	s, t := g.XMM(), g.XMM()
+	g.CMPQ(n, operand.U32(8))
+	g.JL(operand.LabelRef("pairs"))
+	for h, dst := range []reg.GPVirtual{even, odd} {
+		g.VMOVUPS(at(p, 0), s)
+		g.VMOVUPS(at(p, 16), t)
+		g.VSHUFPS(operand.U8([]uint8{0x88, 0xdd}[h]), t, s, s)
+		g.VMOVUPS(s, indexed(dst, q, 1, 0))
+	}
+	g.ADDQ(operand.U32(16), q)
+	g.ADDQ(operand.U32(32), p)
+	g.SUBQ(operand.U32(8), n)
+	g.Label("pairs")
+	g.CMPQ(n, operand.U32(2))
+	g.JL(operand.LabelRef("last"))
+	for h, dst := range []reg.GPVirtual{even, odd} {
+		g.VMOVSS(at(p, 4*h), s)
+		g.VMOVSS(s, indexed(dst, q, 1, 0))
+	}
+	g.ADDQ(operand.U32(4), q)
+	g.ADDQ(operand.U32(8), p)
+	g.SUBQ(operand.U32(2), n)
+	g.JMP(operand.LabelRef("pairs"))
+	g.Label("last")
+	g.TESTQ(n, n)
+	g.JZ(operand.LabelRef("next"))
+	g.VMOVSS(at(p, 0), s)
+	g.VMOVSS(s, indexed(even, q, 1, 0))
+}
+
 // depthwiseDepths are the numbers of kernel rows in a phase that depthwise has code for.
 var depthwiseDepths = []int{1, 2, 3, 4, 5, 7}
 
 // depthwise emits a strip of output rows: each input vector that is loaded serves as many of them as the kernel has rows.
 func (g *gen) depthwise(count int) {
-	g.begin(fmt.Sprintf("depthwise%d", count), "(dst *float32, ldd, rows, cols int, x *float32, pitch int, streams []int32, w *float32, bias, lo, hi float32)",
+	g.begin(fmt.Sprintf("depthwise%d", count), "(dst *float32, ldd, rows, cols int, x *float32, pitch int, streams []int32, w *float32, ldw int, bias, lo, hi float32)",
 		fmt.Sprintf("is depthwiseGeneric for up to %d rows.", count))
-	dst, ldd, rows, cols, x, pitch := g.param("dst"), g.param("ldd"), g.param("rows"), g.param("cols"), g.param("x"), g.param("pitch")
+	dst, ldd, cols, x, pitch := g.param("dst"), g.param("ldd"), g.param("cols"), g.param("x"), g.param("pitch")
 	g.SHLQ(operand.U8(2), ldd)
 	g.SHLQ(operand.U8(2), pitch)
 	g.Label("columns")
@@ -463,9 +507,12 @@ func (g *gen) depthwise(count int) {
 	for i := range sum {
 		sum[i] = g.parameter("bias")
 	}
-	st, n, w := g.param("streams"), g.length("streams"), g.param("w")
+	st, n, w := g.param("streams"), g.length("streams"), g.GP64()
 	g.Label("stream")
 	p, depth := g.GP64(), g.GP64()
+	g.MOVLQSX(at(st, 8), depth)
+	g.Load(g.Param("w"), w)
+	g.LEAQ(indexed(w, depth, 4, 0), w)
 	g.MOVLQSX(at(st, 0), p)
 	g.MOVLQSX(at(st, 4), depth)
 	g.LEAQ(indexed(x, p, 4, 0), p)
@@ -475,13 +522,13 @@ func (g *gen) depthwise(count int) {
 			g.CMPQ(depth, operand.U32(d))
 			g.JNE(operand.LabelRef(next))
 		}
-		q := g.GP64()
-		g.MOVQ(p, q)
-		in := g.rowsOf(q, pitch, count+d-1)
-		f := make([]reg.VecVirtual, d)
+		f, ldw := make([]reg.VecVirtual, d), g.param("ldw")
+		g.SHLQ(operand.U8(2), ldw)
+		taps := g.rowsOf(w, ldw, d)
 		for k := range f {
-			f[k] = g.fill(at(w, 4*k))
+			f[k] = g.fill(taps.at(k, 0))
 		}
+		in := g.rowsOf(p, pitch, count+d-1)
 		for t := range count + d - 1 {
 			v := g.vec()
 			g.VMOVUPS(in.at(t, 0), v)
@@ -491,22 +538,21 @@ func (g *gen) depthwise(count int) {
 				}
 			}
 		}
-		g.ADDQ(operand.U32(4*d), w)
 		if i < len(depthwiseDepths)-1 {
 			g.JMP(operand.LabelRef("streamed"))
 			g.Label(next)
 		}
 	}
 	g.Label("streamed")
-	g.ADDQ(operand.U32(8), st)
-	g.SUBQ(operand.U32(2), n)
+	g.ADDQ(operand.U32(12), st)
+	g.SUBQ(operand.U32(3), n)
 	g.JNZ(operand.LabelRef("stream"))
 	lo, hi := g.parameter("lo"), g.parameter("hi")
 	for _, s := range sum {
 		g.VMAXPS(s, lo, s)
 		g.VMINPS(s, hi, s)
 	}
-	out := g.GP64()
+	out, rows := g.GP64(), g.param("rows")
 	g.MOVQ(dst, out)
 	g.CMPQ(cols, operand.U32(g.lanes()))
 	g.JL(operand.LabelRef("part"))
