@@ -38,6 +38,7 @@ func Depthwise(s ConvShape, n int, x, w, y []float32, e *Epilogue, threads int) 
 // depthwise is the memory that one goroutine works in, and the order of the kernel's elements.
 type depthwise struct {
 	planes
+	oh, ow  int       // of the output
 	offs    []int32   // place of each tap
 	streams []int32   // see depthwiseFunc; empty: not this form
 	out     []float32 // whole output rows of the phases' pitch, or a channel
@@ -57,6 +58,7 @@ const planesBlock = 4096
 // set prepares for s and returns how many channels, at most of those wanted, there is room for.
 func (d *depthwise) set(s ConvShape, channels int) int {
 	d.planes.s = s
+	d.oh, d.ow = s.OutH(), s.OutW()
 	d.planes.set(s, 1, s.StrideH, s.StrideW)
 	room := max(1, min(channels, planesBlock/max(1, d.channel())))
 	if room > 1 {
@@ -66,7 +68,7 @@ func (d *depthwise) set(s ConvShape, channels int) int {
 	d.taps(d.offs)
 	d.out = grow(&d.out, max(depthwiseBlock, d.pitch)+tapsSlack)
 	d.streams = d.streams[:0]
-	if s.DilationH > 1 || s.OutW() < stripWidth && (active.narrowDepth == nil || s.OutW() > narrowWidth || s.OutW() < narrowWidth/2) {
+	if s.DilationH > 1 || d.ow < stripWidth && (active.narrowDepth == nil || d.ow > narrowWidth || d.ow < narrowWidth/2) {
 		return room
 	}
 	for ph := range min(s.StrideH, s.KH) {
@@ -95,8 +97,7 @@ const narrowWidth = 8
 // channelOut computes output channel o of all images, whose input is channel c of the planes. What lies behind y, up to its capacity, may
 // be overwritten.
 func (d *depthwise) channelOut(c int, y, w []float32, e *Epilogue, o int) {
-	s := d.s
-	ch, ow, taps := o%s.OutC, s.OutW(), len(d.offs)
+	ch, ow, taps := o%d.s.OutC, d.ow, len(d.offs)
 	var bias float32
 	if e.Row != nil {
 		bias = e.Row[ch]
@@ -106,18 +107,18 @@ func (d *depthwise) channelOut(c int, y, w []float32, e *Epilogue, o int) {
 	if e.Add != nil {
 		lo, hi = negInf, posInf
 	}
-	x, ldw := d.buf[c*d.channel():], s.KW*s.StrideH
+	x, ldw := d.buf[c*d.channel():], d.s.KW*d.s.StrideH
 	switch {
 	case len(d.streams) == 0:
 		d.run(x, y, w, bias, lo, hi)
 	case ow > narrowWidth || active.narrowDepth == nil:
-		active.depthwise(y, ow, s.OutH(), ow, x, d.pitch, d.streams, w, ldw, bias, lo, hi)
+		active.depthwise(y, ow, d.oh, ow, x, d.pitch, d.streams, w, ldw, bias, lo, hi)
 	case cap(y)-len(y) >= narrowWidth:
 		// Whole vectors: what a row has too much of, the next one overwrites.
-		active.narrowDepth(y[:len(y)+narrowWidth], ow, s.OutH(), narrowWidth, x, d.pitch, d.streams, w, ldw, bias, lo, hi)
+		active.narrowDepth(y[:len(y)+narrowWidth], ow, d.oh, narrowWidth, x, d.pitch, d.streams, w, ldw, bias, lo, hi)
 	default:
 		out := grow(&d.out, len(y)+narrowWidth)
-		active.narrowDepth(out, ow, s.OutH(), narrowWidth, x, d.pitch, d.streams, w, ldw, bias, lo, hi)
+		active.narrowDepth(out, ow, d.oh, narrowWidth, x, d.pitch, d.streams, w, ldw, bias, lo, hi)
 		copy(y, out)
 	}
 	if e.Add != nil {
@@ -128,7 +129,7 @@ func (d *depthwise) channelOut(c int, y, w []float32, e *Epilogue, o int) {
 
 // run computes a channel as one long run over the planes, of which each row's end is not wanted.
 func (d *depthwise) run(x, y, w []float32, bias, lo, hi float32) {
-	oh, ow := d.s.OutH(), d.s.OutW()
+	oh, ow := d.oh, d.ow
 	step := max(1, depthwiseBlock/d.pitch)
 	for i := 0; i < oh; i += step {
 		rows := min(step, oh-i)

@@ -61,7 +61,11 @@ func (p *planes) load(c int, x []float32) {
 		return
 	}
 	dst := p.buf[c*p.channel() : (c+1)*p.channel()]
-	left := c0 + s.PadLeft             // padded column of the first element
+	left := c0 + s.PadLeft // padded column of the first element
+	if p.sh == 1 && p.sw == 1 {
+		active.copyRows(dst[(r0+s.PadTop)*p.pitch+left:], p.pitch, x[r0*s.W+c0:], s.W, r1-r0, c1-c0)
+		return
+	}
 	for ph := range min(p.sh, r1-r0) { // rows r0+ph, r0+ph+sh, ...
 		top := r0 + ph + s.PadTop
 		src, step, rows := x[(r0+ph)*s.W+c0:], p.sh*s.W, (r1-r0-ph+p.sh-1)/p.sh
