@@ -17,9 +17,10 @@ type Elim[T Float] struct {
 	//	v = (col[i] - sum_{s<t} u[s][i]*coef[s]) * inv;  u[t][i] = v;  diag[i] -= v*v;  w[i] -= c*v
 	Step func(u []T, depth, t int, col, coef []T, inv, c T, diag, w []T)
 
-	// Update subtracts U U^T from one tile column of A: dst = src - U_i U_q^T for tile rows i = q .. q+tiles-1. dst and src
-	// start at the tile (q, q), u at tile q; t > 0 columns of the panel are used. dst may be src.
-	Update func(dst, src, u []T, depth, t, tiles int)
+	// Update subtracts U U^T from a part of one tile column of A: dst = src - U_i U_q^T for tiles tile rows i. dst and src start
+	// at the tile of the first of them, u at its rows of the panel, uq at those of the column; t > 0 columns of the panel are used.
+	// dst may be src.
+	Update func(dst, src, u, uq []T, depth, t, tiles int)
 
 	// Cheapest is the first index of the least w[i]^2/diag[i] + pen[i]; -1 if none is finite.
 	Cheapest func(w, diag, pen []T) int
@@ -79,13 +80,13 @@ func elimStepGeneric[T Float](u []T, depth, t int, col, coef []T, inv, c T, diag
 	}
 }
 
-func elimUpdateGeneric[T Float](dst, src, u []T, depth, t, tiles int) {
+func elimUpdateGeneric[T Float](dst, src, u, uq []T, depth, t, tiles int) {
 	for i := range tiles * Tile {
 		row := [Tile]T(src[i*Tile:])
 		ui := u[i/Tile*depth*Tile+i%Tile:]
 		for s := range t {
 			f := ui[s*Tile]
-			for k, v := range u[s*Tile : (s+1)*Tile] {
+			for k, v := range uq[s*Tile : (s+1)*Tile] {
 				row[k] -= T(f * v)
 			}
 		}

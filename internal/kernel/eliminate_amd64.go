@@ -20,9 +20,9 @@ var avx2Elim32 = Elim[float32]{
 		_, _, _, _ = u[(n/Tile-1)*depth*Tile+t*Tile+Tile-1], coef[t], diag[n-1], w[n-1]
 		elimStep32AVX2(&u[0], depth, t, &col[0], &coef[0], inv, c, &diag[0], &w[0], n/Tile)
 	},
-	Update: func(dst, src, u []float32, depth, t, tiles int) {
-		_, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1]
-		elimUpdate32AVX2(&dst[0], &src[0], &u[0], depth, t, tiles)
+	Update: func(dst, src, u, uq []float32, depth, t, tiles int) {
+		_, _, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1], uq[t*Tile-1]
+		elimUpdate32AVX2(&dst[0], &src[0], &u[0], &uq[0], depth, t, tiles)
 	},
 	Cheapest: func(w, diag, pen []float32) int {
 		var score [8]float32
@@ -59,9 +59,9 @@ var avx2Elim64 = Elim[float64]{
 		_, _, _, _ = u[(n/Tile-1)*depth*Tile+t*Tile+Tile-1], coef[t], diag[n-1], w[n-1]
 		elimStep64AVX2(&u[0], depth, t, &col[0], &coef[0], inv, c, &diag[0], &w[0], n/Tile)
 	},
-	Update: func(dst, src, u []float64, depth, t, tiles int) {
-		_, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1]
-		elimUpdate64AVX2(&dst[0], &src[0], &u[0], depth, t, tiles)
+	Update: func(dst, src, u, uq []float64, depth, t, tiles int) {
+		_, _, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1], uq[t*Tile-1]
+		elimUpdate64AVX2(&dst[0], &src[0], &u[0], &uq[0], depth, t, tiles)
 	},
 	Cheapest: func(w, diag, pen []float64) int {
 		var score [4]float64
@@ -101,9 +101,9 @@ var avx512Elim32 = Elim[float32]{
 		_, _, _, _ = u[(n/Tile-1)*depth*Tile+t*Tile+Tile-1], coef[t], diag[n-1], w[n-1]
 		elimStep32AVX512(&u[0], depth, t, &col[0], &coef[0], inv, c, &diag[0], &w[0], n/Tile)
 	},
-	Update: func(dst, src, u []float32, depth, t, tiles int) {
-		_, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1]
-		elimUpdate32AVX512(&dst[0], &src[0], &u[0], depth, t, tiles)
+	Update: func(dst, src, u, uq []float32, depth, t, tiles int) {
+		_, _, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1], uq[t*Tile-1]
+		elimUpdate32AVX512(&dst[0], &src[0], &u[0], &uq[0], depth, t, tiles)
 	},
 	Cheapest: func(w, diag, pen []float32) int {
 		var score [16]float32
@@ -140,9 +140,9 @@ var avx512Elim64 = Elim[float64]{
 		_, _, _, _ = u[(n/Tile-1)*depth*Tile+t*Tile+Tile-1], coef[t], diag[n-1], w[n-1]
 		elimStep64AVX512(&u[0], depth, t, &col[0], &coef[0], inv, c, &diag[0], &w[0], n/Tile)
 	},
-	Update: func(dst, src, u []float64, depth, t, tiles int) {
-		_, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1]
-		elimUpdate64AVX512(&dst[0], &src[0], &u[0], depth, t, tiles)
+	Update: func(dst, src, u, uq []float64, depth, t, tiles int) {
+		_, _, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1], uq[t*Tile-1]
+		elimUpdate64AVX512(&dst[0], &src[0], &u[0], &uq[0], depth, t, tiles)
 	},
 	Cheapest: func(w, diag, pen []float64) int {
 		var score [8]float64

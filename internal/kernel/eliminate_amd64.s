@@ -22,17 +22,17 @@ DATA elimLanes32<>+56(SB)/4, $0x0000000e
 DATA elimLanes32<>+60(SB)/4, $0x0000000f
 GLOBL elimLanes32<>(SB), RODATA|NOPTR, $64
 
-// func elimUpdate32AVX2(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
+// func elimUpdate32AVX2(dst *float32, src *float32, u *float32, uq *float32, depth int, t int, tiles int)
 // Requires: AVX, FMA3
-TEXT ·elimUpdate32AVX2(SB), NOSPLIT, $0-48
+TEXT ·elimUpdate32AVX2(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ u+16(FP), DX
-	MOVQ depth+24(FP), BX
-	MOVQ t+32(FP), SI
-	MOVQ tiles+40(FP), DI
-	SHLQ $0x06, BX
-	MOVQ DX, R8
+	MOVQ uq+24(FP), BX
+	MOVQ depth+32(FP), SI
+	MOVQ t+40(FP), DI
+	MOVQ tiles+48(FP), R8
+	SHLQ $0x06, SI
 
 tile:
 	VMOVUPS (CX), Y0
@@ -47,9 +47,9 @@ tile:
 	VMOVUPS 288(CX), Y9
 	VMOVUPS 320(CX), Y10
 	VMOVUPS 352(CX), Y11
-	MOVQ    R8, R9
-	MOVQ    DX, R10
-	MOVQ    SI, R11
+	MOVQ    DX, R9
+	MOVQ    BX, R10
+	MOVQ    DI, R11
 
 stripa:
 	VMOVUPS      (R10), Y12
@@ -98,9 +98,9 @@ stripa:
 	VMOVUPS      608(CX), Y7
 	VMOVUPS      640(CX), Y8
 	VMOVUPS      672(CX), Y9
-	MOVQ         R8, R9
-	MOVQ         DX, R10
-	MOVQ         SI, R11
+	MOVQ         DX, R9
+	MOVQ         BX, R10
+	MOVQ         DI, R11
 
 stripb:
 	VMOVUPS      (R10), Y10
@@ -144,9 +144,9 @@ stripb:
 	VMOVUPS      928(CX), Y7
 	VMOVUPS      960(CX), Y8
 	VMOVUPS      992(CX), Y9
-	MOVQ         R8, R9
-	MOVQ         DX, R10
-	MOVQ         SI, R11
+	MOVQ         DX, R9
+	MOVQ         BX, R10
+	MOVQ         DI, R11
 
 stripc:
 	VMOVUPS      (R10), Y10
@@ -180,10 +180,10 @@ stripc:
 	VMOVUPS      Y7, 928(AX)
 	VMOVUPS      Y8, 960(AX)
 	VMOVUPS      Y9, 992(AX)
-	ADDQ         BX, R8
+	ADDQ         SI, DX
 	ADDQ         $0x00000400, CX
 	ADDQ         $0x00000400, AX
-	DECQ         DI
+	DECQ         R8
 	JNZ          tile
 	VZEROUPPER
 	RET
@@ -755,17 +755,17 @@ groupEnd:
 	VZEROUPPER
 	RET
 
-// func elimUpdate32AVX512(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
+// func elimUpdate32AVX512(dst *float32, src *float32, u *float32, uq *float32, depth int, t int, tiles int)
 // Requires: AVX, AVX512F
-TEXT ·elimUpdate32AVX512(SB), NOSPLIT, $0-48
+TEXT ·elimUpdate32AVX512(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ u+16(FP), DX
-	MOVQ depth+24(FP), BX
-	MOVQ t+32(FP), SI
-	MOVQ tiles+40(FP), DI
-	SHLQ $0x06, BX
-	MOVQ DX, R8
+	MOVQ uq+24(FP), BX
+	MOVQ depth+32(FP), SI
+	MOVQ t+40(FP), DI
+	MOVQ tiles+48(FP), R8
+	SHLQ $0x06, SI
 
 tile:
 	VMOVUPS (CX), Z0
@@ -784,9 +784,9 @@ tile:
 	VMOVUPS 832(CX), Z13
 	VMOVUPS 896(CX), Z14
 	VMOVUPS 960(CX), Z15
-	MOVQ    R8, R9
-	MOVQ    DX, R10
-	MOVQ    SI, R11
+	MOVQ    DX, R9
+	MOVQ    BX, R10
+	MOVQ    DI, R11
 
 stripa:
 	VMOVUPS           (R10), Z16
@@ -826,10 +826,10 @@ stripa:
 	VMOVUPS           Z13, 832(AX)
 	VMOVUPS           Z14, 896(AX)
 	VMOVUPS           Z15, 960(AX)
-	ADDQ              BX, R8
+	ADDQ              SI, DX
 	ADDQ              $0x00000400, CX
 	ADDQ              $0x00000400, AX
-	DECQ              DI
+	DECQ              R8
 	JNZ               tile
 	VZEROUPPER
 	RET
@@ -1447,17 +1447,17 @@ DATA elimLanes64<>+48(SB)/8, $0x0000000000000006
 DATA elimLanes64<>+56(SB)/8, $0x0000000000000007
 GLOBL elimLanes64<>(SB), RODATA|NOPTR, $64
 
-// func elimUpdate64AVX2(dst *float64, src *float64, u *float64, depth int, t int, tiles int)
+// func elimUpdate64AVX2(dst *float64, src *float64, u *float64, uq *float64, depth int, t int, tiles int)
 // Requires: AVX, FMA3
-TEXT ·elimUpdate64AVX2(SB), NOSPLIT, $0-48
+TEXT ·elimUpdate64AVX2(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ u+16(FP), DX
-	MOVQ depth+24(FP), BX
-	MOVQ t+32(FP), SI
-	MOVQ tiles+40(FP), DI
-	SHLQ $0x07, BX
-	MOVQ DX, R8
+	MOVQ uq+24(FP), BX
+	MOVQ depth+32(FP), SI
+	MOVQ t+40(FP), DI
+	MOVQ tiles+48(FP), R8
+	SHLQ $0x07, SI
 
 tile:
 	VMOVUPD (CX), Y0
@@ -1472,9 +1472,9 @@ tile:
 	VMOVUPD 544(CX), Y9
 	VMOVUPD 640(CX), Y10
 	VMOVUPD 672(CX), Y11
-	MOVQ    R8, R9
-	MOVQ    DX, R10
-	MOVQ    SI, R11
+	MOVQ    DX, R9
+	MOVQ    BX, R10
+	MOVQ    DI, R11
 
 stripa:
 	VMOVUPD      (R10), Y12
@@ -1523,9 +1523,9 @@ stripa:
 	VMOVUPD      1184(CX), Y7
 	VMOVUPD      1280(CX), Y8
 	VMOVUPD      1312(CX), Y9
-	MOVQ         R8, R9
-	MOVQ         DX, R10
-	MOVQ         SI, R11
+	MOVQ         DX, R9
+	MOVQ         BX, R10
+	MOVQ         DI, R11
 
 stripb:
 	VMOVUPD      (R10), Y10
@@ -1569,9 +1569,9 @@ stripb:
 	VMOVUPD      1824(CX), Y7
 	VMOVUPD      1920(CX), Y8
 	VMOVUPD      1952(CX), Y9
-	MOVQ         R8, R9
-	MOVQ         DX, R10
-	MOVQ         SI, R11
+	MOVQ         DX, R9
+	MOVQ         BX, R10
+	MOVQ         DI, R11
 
 stripc:
 	VMOVUPD      (R10), Y10
@@ -1617,9 +1617,9 @@ stripc:
 	VMOVUPD      608(CX), Y9
 	VMOVUPD      704(CX), Y10
 	VMOVUPD      736(CX), Y11
-	MOVQ         R8, R9
-	MOVQ         DX, R10
-	MOVQ         SI, R11
+	MOVQ         DX, R9
+	MOVQ         BX, R10
+	MOVQ         DI, R11
 
 stripd:
 	VMOVUPD      64(R10), Y12
@@ -1668,9 +1668,9 @@ stripd:
 	VMOVUPD      1248(CX), Y7
 	VMOVUPD      1344(CX), Y8
 	VMOVUPD      1376(CX), Y9
-	MOVQ         R8, R9
-	MOVQ         DX, R10
-	MOVQ         SI, R11
+	MOVQ         DX, R9
+	MOVQ         BX, R10
+	MOVQ         DI, R11
 
 stripe:
 	VMOVUPD      64(R10), Y10
@@ -1714,9 +1714,9 @@ stripe:
 	VMOVUPD      1888(CX), Y7
 	VMOVUPD      1984(CX), Y8
 	VMOVUPD      2016(CX), Y9
-	MOVQ         R8, R9
-	MOVQ         DX, R10
-	MOVQ         SI, R11
+	MOVQ         DX, R9
+	MOVQ         BX, R10
+	MOVQ         DI, R11
 
 stripf:
 	VMOVUPD      64(R10), Y10
@@ -1750,10 +1750,10 @@ stripf:
 	VMOVUPD      Y7, 1888(AX)
 	VMOVUPD      Y8, 1984(AX)
 	VMOVUPD      Y9, 2016(AX)
-	ADDQ         BX, R8
+	ADDQ         SI, DX
 	ADDQ         $0x00000800, CX
 	ADDQ         $0x00000800, AX
-	DECQ         DI
+	DECQ         R8
 	JNZ          tile
 	VZEROUPPER
 	RET
@@ -2255,17 +2255,17 @@ groupEnd:
 	VZEROUPPER
 	RET
 
-// func elimUpdate64AVX512(dst *float64, src *float64, u *float64, depth int, t int, tiles int)
+// func elimUpdate64AVX512(dst *float64, src *float64, u *float64, uq *float64, depth int, t int, tiles int)
 // Requires: AVX, AVX512F
-TEXT ·elimUpdate64AVX512(SB), NOSPLIT, $0-48
+TEXT ·elimUpdate64AVX512(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ u+16(FP), DX
-	MOVQ depth+24(FP), BX
-	MOVQ t+32(FP), SI
-	MOVQ tiles+40(FP), DI
-	SHLQ $0x07, BX
-	MOVQ DX, R8
+	MOVQ uq+24(FP), BX
+	MOVQ depth+32(FP), SI
+	MOVQ t+40(FP), DI
+	MOVQ tiles+48(FP), R8
+	SHLQ $0x07, SI
 
 tile:
 	VMOVUPD (CX), Z0
@@ -2284,9 +2284,9 @@ tile:
 	VMOVUPD 1664(CX), Z13
 	VMOVUPD 1792(CX), Z14
 	VMOVUPD 1920(CX), Z15
-	MOVQ    R8, R9
-	MOVQ    DX, R10
-	MOVQ    SI, R11
+	MOVQ    DX, R9
+	MOVQ    BX, R10
+	MOVQ    DI, R11
 
 stripa:
 	VMOVUPD           (R10), Z16
@@ -2342,9 +2342,9 @@ stripa:
 	VMOVUPD           1728(CX), Z13
 	VMOVUPD           1856(CX), Z14
 	VMOVUPD           1984(CX), Z15
-	MOVQ              R8, R9
-	MOVQ              DX, R10
-	MOVQ              SI, R11
+	MOVQ              DX, R9
+	MOVQ              BX, R10
+	MOVQ              DI, R11
 
 stripb:
 	VMOVUPD           64(R10), Z16
@@ -2384,10 +2384,10 @@ stripb:
 	VMOVUPD           Z13, 1728(AX)
 	VMOVUPD           Z14, 1856(AX)
 	VMOVUPD           Z15, 1984(AX)
-	ADDQ              BX, R8
+	ADDQ              SI, DX
 	ADDQ              $0x00000800, CX
 	ADDQ              $0x00000800, AX
-	DECQ              DI
+	DECQ              R8
 	JNZ               tile
 	VZEROUPPER
 	RET

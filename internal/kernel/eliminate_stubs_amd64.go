@@ -7,7 +7,7 @@ package kernel
 // elimUpdate32AVX2 is elimUpdateGeneric.
 //
 //go:noescape
-func elimUpdate32AVX2(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
+func elimUpdate32AVX2(dst *float32, src *float32, u *float32, uq *float32, depth int, t int, tiles int)
 
 // elimStep32AVX2 is elimStepGeneric.
 //
@@ -37,7 +37,7 @@ func blockScore32AVX2(score *float32, w *float32, d *float32, work *float32, c i
 // elimUpdate32AVX512 is elimUpdateGeneric.
 //
 //go:noescape
-func elimUpdate32AVX512(dst *float32, src *float32, u *float32, depth int, t int, tiles int)
+func elimUpdate32AVX512(dst *float32, src *float32, u *float32, uq *float32, depth int, t int, tiles int)
 
 // elimStep32AVX512 is elimStepGeneric.
 //
@@ -67,7 +67,7 @@ func blockScore32AVX512(score *float32, w *float32, d *float32, work *float32, c
 // elimUpdate64AVX2 is elimUpdateGeneric.
 //
 //go:noescape
-func elimUpdate64AVX2(dst *float64, src *float64, u *float64, depth int, t int, tiles int)
+func elimUpdate64AVX2(dst *float64, src *float64, u *float64, uq *float64, depth int, t int, tiles int)
 
 // elimStep64AVX2 is elimStepGeneric.
 //
@@ -97,7 +97,7 @@ func blockScore64AVX2(score *float64, w *float64, d *float64, work *float64, c i
 // elimUpdate64AVX512 is elimUpdateGeneric.
 //
 //go:noescape
-func elimUpdate64AVX512(dst *float64, src *float64, u *float64, depth int, t int, tiles int)
+func elimUpdate64AVX512(dst *float64, src *float64, u *float64, uq *float64, depth int, t int, tiles int)
 
 // elimStep64AVX512 is elimStepGeneric.
 //

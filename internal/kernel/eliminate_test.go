@@ -55,20 +55,20 @@ func testElimUpdate[T Float](t *testing.T) {
 	for tiles := 1; tiles <= 4; tiles++ {
 		for _, steps := range []int{1, 2, 15, 16, 17, 64} {
 			depth := steps + tiles%2
-			u, src := randomOf[T](r, tiles*depth*Tile), randomOf[T](r, tiles*Tile*Tile)
+			u, uq, src := randomOf[T](r, tiles*depth*Tile), randomOf[T](r, steps*Tile), randomOf[T](r, tiles*Tile*Tile)
 			want, dst := clone(src), make([]T, len(src))
 			for i := range tiles * Tile {
 				for j := range Tile {
 					v := float64(src[i*Tile+j])
 					for s := range steps {
-						v -= float64(u[i/Tile*depth*Tile+s*Tile+i%Tile]) * float64(u[s*Tile+j])
+						v -= float64(u[i/Tile*depth*Tile+s*Tile+i%Tile]) * float64(uq[s*Tile+j])
 					}
 					want[i*Tile+j] = T(v)
 				}
 			}
-			k.Update(dst, src, u, depth, steps, tiles)
+			k.Update(dst, src, u, uq, depth, steps, tiles)
 			nearAll(t, fmt.Sprintf("%T tiles=%d steps=%d", u[0], tiles, steps), dst, want, 20)
-			k.Update(src, src, u, depth, steps, tiles)
+			k.Update(src, src, u, uq, depth, steps, tiles)
 			nearAll(t, fmt.Sprintf("%T tiles=%d steps=%d in place", u[0], tiles, steps), src, dst, 0)
 		}
 	}

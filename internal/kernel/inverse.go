@@ -37,13 +37,16 @@ type sweep struct {
 	n, ld, threads        int
 	depth, stride         int // columns of a block; rows of the panel's tiles, see Elim
 	a, u                  []float64
-	col, coef, diag, idle []float64
+	col, coef, diag, idle []float64 // coef: row t of L for column t of the block, its diagonal inverted
 }
 
 func newSweep(a []float64, n, threads int) *sweep {
 	s := &sweep{k: ElimOf[float64](), n: n, ld: roundUp(n, Tile), threads: threads, depth: 64}
-	if n < 640 {
+	switch {
+	case n < 640:
 		s.depth = 32 // what the blocks' own factors cost counts
+	case n >= 2048:
+		s.depth = 128 // the matrix comes from memory
 	}
 	if n*n*s.depth < smallProduct {
 		s.threads = 1
@@ -51,7 +54,7 @@ func newSweep(a []float64, n, threads int) *sweep {
 	s.stride = s.depth + 1
 	v := func(n int) []float64 { return make([]float64, n) }
 	s.a, s.u = Slab[float64](TriangleSize(s.ld)), Slab[float64](s.stride*s.ld)
-	s.col, s.coef, s.diag, s.idle = v(s.ld), v(s.depth), v(s.ld), v(s.ld)
+	s.col, s.coef, s.diag, s.idle = v(s.ld), v(s.depth*s.depth), v(s.ld), v(s.ld)
 	Parallel(s.threads, s.ld/Tile, func(lo, hi int) {
 		for i := lo * Tile; i < min(hi*Tile, n); i++ {
 			s.diag[i] = a[i*n+i]
@@ -71,21 +74,47 @@ func (s *sweep) release() {
 	ReleaseSlab(s.u)
 }
 
-// panel computes U for the columns from..to-1, and L as its rows from..to-1.
+// panel computes U for the columns from..to-1, and L as its rows from..to-1: these first, then the others, which need L only.
 func (s *sweep) panel(from, to int) error {
+	end := roundUp(to, Tile)
 	for p := from; p < to; p++ {
-		t := p - from
 		d := s.diag[p]
 		if !(d > 0) || math.IsInf(d, 1) {
 			return fmt.Errorf("matrix is not positive definite: pivot %d is %g", p, d)
 		}
-		TriangleColumn(s.col, s.a, s.ld, p)
+		t := p - from
+		coef := s.coef[t*s.depth:][:t+1]
 		for i := range t {
-			s.coef[i] = s.u[s.at(p, i)]
+			coef[i] = s.u[s.at(p, i)]
 		}
-		s.k.Step(s.u, s.stride, t, s.col, s.coef, 1/math.Sqrt(d), 0, s.diag, s.idle)
+		coef[t] = 1 / math.Sqrt(d)
+		s.step(from, end, p, t)
 	}
+	rest := s.ld - (end - from)
+	parallelStep(s.threads, rest, panelRows, func(lo, hi int) {
+		s.rows(min(lo, from), min(hi, from), from, to)
+		s.rows(max(lo, from)+end-from, max(hi, from)+end-from, from, to)
+	})
 	return nil
+}
+
+// panelRows is how many rows of a panel are computed at a time: they stay in the cache nearest to the processor.
+const panelRows = 64
+
+// rows computes U for rows lo..hi-1, which L is known for.
+func (s *sweep) rows(lo, hi, from, to int) {
+	for ; lo < hi; lo += panelRows {
+		for p := from; p < to; p++ {
+			s.step(lo, min(lo+panelRows, hi), p, p-from)
+		}
+	}
+}
+
+// step computes column t of rows lo..hi-1 of the panel from column p of A.
+func (s *sweep) step(lo, hi, p, t int) {
+	col, coef := s.col[lo:hi], s.coef[t*s.depth:][:t+1]
+	triangleRows(col, s.a, s.ld, p, lo)
+	s.k.Step(s.u[lo*s.stride:], s.stride, t, col, coef, coef[t], 0, s.diag[lo:hi], s.idle[lo:hi])
 }
 
 // at is the place of row i, column t of the panel.
@@ -122,14 +151,29 @@ func (s *sweep) turn(from, to int) {
 	}
 }
 
-// update subtracts V V^T, V of t columns; each worker takes every so many tile columns.
+// updateTiles is how many tile rows of V go through all tile columns at a time: they stay in the second cache.
+const updateTiles = 16
+
+// update subtracts V V^T, V of t columns. Each worker takes every so many tile columns, forth and back as they get shorter.
 func (s *sweep) update(t int) {
 	tiles := s.ld / Tile
-	Parallel(s.threads, min(s.threads, tiles), func(lo, hi int) {
+	workers := min(s.threads, tiles)
+	Parallel(workers, workers, func(lo, hi int) {
 		for w := lo; w < hi; w++ {
-			for q := w; q < tiles; q += min(s.threads, tiles) {
-				x := s.a[TriangleOrigin(s.ld, q)+q*Tile*Tile:]
-				s.k.Update(x, x, s.u[q*s.stride*Tile:], s.stride, t, tiles-q)
+			for r := 0; r < tiles; r += updateTiles {
+				end := min(r+updateTiles, tiles)
+				for k := 0; k*workers < end; k++ {
+					q := k*workers + w
+					if k%2 == 1 {
+						q = k*workers + workers - 1 - w
+					}
+					if q >= end {
+						continue
+					}
+					i := max(q, r)
+					x := s.a[TriangleOrigin(s.ld, q)+i*Tile*Tile:]
+					s.k.Update(x, x, s.u[i*s.stride*Tile:], s.u[q*s.stride*Tile:], s.stride, t, end-i)
+				}
 			}
 		}
 	})
@@ -158,13 +202,17 @@ func TriangleOrigin(ld, q int) int { return q*Tile*ld - q*(q+1)/2*Tile*Tile }
 
 // TriangleColumn sets dst to the first len(dst) elements of column p of the symmetric matrix a, a triangle of tiles of ld rows;
 // len(dst) is a multiple of Tile and above p.
-func TriangleColumn[T Float](dst, a []T, ld, p int) {
-	for q := range p/Tile + 1 {
-		v := *(*[Tile]T)(a[TriangleOrigin(ld, q)+p*Tile:])
-		*(*[Tile]T)(dst[q*Tile:]) = v
+func TriangleColumn[T Float](dst, a []T, ld, p int) { triangleRows(dst, a, ld, p, 0) }
+
+// triangleRows is TriangleColumn for elements from, a multiple of Tile, and the following.
+func triangleRows[T Float](dst, a []T, ld, p, from int) {
+	above := min(len(dst), max(0, (p/Tile+1)*Tile-from)) // and in the tile on the diagonal
+	for i := 0; i < above; i += Tile {
+		v := *(*[Tile]T)(a[TriangleOrigin(ld, (from+i)/Tile)+p*Tile:])
+		*(*[Tile]T)(dst[i:]) = v
 	}
-	o := TriangleOrigin(ld, p/Tile) + p%Tile
-	for i := (p/Tile + 1) * Tile; i < len(dst); i += Tile {
+	o := TriangleOrigin(ld, p/Tile) + p%Tile + from*Tile
+	for i := above; i < len(dst); i += Tile {
 		x, c := a[o+i*Tile:], (*[Tile]T)(dst[i:])
 		_ = x[(Tile-1)*Tile]
 		for k := range c {

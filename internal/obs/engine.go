@@ -242,7 +242,8 @@ func (e *engine[T]) update(r rule[T]) {
 func (e *engine[T]) subtract(from, to, tiles int) {
 	for q := from; q < to; q++ {
 		i := e.base.index(q*tile, q*tile)
-		e.k.Update(e.own[i:], e.a[i:], e.u[q*e.stride*tile:], e.stride, e.t, tiles-q)
+		u := e.u[q*e.stride*tile:]
+		e.k.Update(e.own[i:], e.a[i:], u, u, e.stride, e.t, tiles-q)
 	}
 }
 

@@ -67,23 +67,12 @@ func Prepare(h []float64, d int, damping float64) (*Prepared, error) {
 func (p *Prepared) invert(mean float64) bool {
 	d := p.D
 	a := kernel.Zeros[float64](d * d)
-	copy(a, p.H)
-	for i := range d {
-		p.Dead[i] = a[i*d+i] == 0
-		if p.Dead[i] {
-			for j := range d {
-				a[i*d+j], a[j*d+i] = 0, 0
-			}
-			a[i*d+i] = 1
-		}
-		a[i*d+i] += p.Damping * mean
-	}
+	p.dampInto(a, mean)
 	diag := make([]float64, d)
 	for i := range diag {
 		diag[i] = a[i*d+i]
 	}
-	norm := norm1(a, d)
-	if kernel.CholInverse64(a, d, runtime.GOMAXPROCS(0)) != nil || !(norm*norm1(a, d) < worstCondition) {
+	if kernel.CholInverse64(a, d, runtime.GOMAXPROCS(0)) != nil || !p.trusted(diag, a, mean) {
 		return false
 	}
 	p.Hinv = a
@@ -92,6 +81,51 @@ func (p *Prepared) invert(mean float64) bool {
 		p.Inflate = max(p.Inflate, h*p.Hinv[i*d+i])
 	}
 	return true
+}
+
+// dampInto sets a = H + dead + damping*mean*I.
+func (p *Prepared) dampInto(a []float64, mean float64) {
+	d := p.D
+	for i := range d {
+		p.Dead[i] = p.H[i*d+i] == 0
+	}
+	kernel.Parallel(runtime.GOMAXPROCS(0), d, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			row := a[i*d : (i+1)*d]
+			if p.Dead[i] {
+				clear(row)
+				row[i] = 1
+			} else {
+				copy(row, p.H[i*d:])
+			}
+			row[i] += p.Damping * mean
+		}
+	})
+	for j, dead := range p.Dead {
+		for i := 0; dead && i < d; i++ {
+			if i != j {
+				a[i*d+j] = 0
+			}
+		}
+	}
+}
+
+// trusted tells whether the condition of the damped matrix, of that diagonal and inverse, is below worstCondition. For positive definite
+// matrices the traces bound it, which nearly always suffices.
+func (p *Prepared) trusted(diag, inverse []float64, mean float64) bool {
+	d := p.D
+	trace, traceInverse := 0.0, 0.0
+	for i, h := range diag {
+		trace += h
+		traceInverse += inverse[i*d+i]
+	}
+	if trace*traceInverse*float64(d) < worstCondition { // the norms are at most sqrt(d) times the largest eigenvalues
+		return true
+	}
+	a := kernel.Slab[float64](d * d)
+	defer kernel.ReleaseSlab(a)
+	p.dampInto(a, mean)
+	return norm1(a, d)*norm1(inverse, d) < worstCondition
 }
 
 // norm1 is the greatest sum of magnitudes of a row of a d x d matrix.

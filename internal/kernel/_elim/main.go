@@ -115,12 +115,11 @@ func label(name string, i int) string { return name + string(rune('a'+i)) }
 // update is elimUpdate. AVX2 takes the 16 rows of a tile in strips of 6, 5 and 5 rows, two vectors wide, so that 10 to 12
 // sums hide the latency of the multiply-add; AVX-512 has room for all rows of one vector.
 func (f form) update() {
-	f.text("elimUpdate", "func(dst, src, u *T, depth, t, tiles int)")
-	dst, src, uj := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("u"), GP64())
+	f.text("elimUpdate", "func(dst, src, u, uq *T, depth, t, tiles int)")
+	dst, src := Load(Param("dst"), GP64()), Load(Param("src"), GP64())
+	ui, uj := Load(Param("u"), GP64()), Load(Param("uq"), GP64())
 	depth, t, tiles := Load(Param("depth"), GP64()), Load(Param("t"), GP64()), Load(Param("tiles"), GP64())
 	SHLQ(Imm(f.log()), depth) // bytes from one tile of the panel to the next
-	ui := GP64()
-	MOVQ(uj, ui)
 	Label("tile")
 	strips, vectors := []int{6, 5, 5}, 2
 	if f.wide() {
