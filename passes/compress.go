@@ -78,6 +78,9 @@ func pipeline(r *Recipe) []Pass {
 		list = append(list, solve{})
 	}
 	list = append(list, placeWeights{})
+	if r.quantizesEmbeddings() {
+		list = append(list, quantizeEmbeddings{})
+	}
 	switch r.Correction {
 	case "auto", "statistics":
 		list = append(list, correct{scale: true})
@@ -92,6 +95,14 @@ func pipeline(r *Recipe) []Pass {
 // quantizesActivations reports whether any layer's input may be quantized.
 func (r *Recipe) quantizesActivations() bool {
 	return r.Activations.Bits > 0 || strings.HasPrefix(r.Target, "bops=")
+}
+
+// quantizesEmbeddings reports whether tables that Gather reads become int8: as asked, else where the model's weights become codes.
+func (r *Recipe) quantizesEmbeddings() bool {
+	if r.Embeddings == "auto" {
+		return r.Weights.Bits > 0 && r.Form != "float" && len(r.Include) == 0
+	}
+	return r.Embeddings == "int8"
 }
 
 // nothingChanged is the error for a model none of whose layers is compressed.

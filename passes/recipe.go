@@ -26,6 +26,7 @@ type Recipe struct {
 	Include     []string    `yaml:"include" json:"include"`         // globs of the layers that are worked on; none: all
 	MinSize     int         `yaml:"min_size" json:"min_size"`       // layers with fewer weights are left dense
 	Equalize    string      `yaml:"equalize" json:"equalize"`       // "0".."1": how much of the activations' channel spread moves into the weights before activations are quantized; "auto": chosen for each tensor
+	Embeddings  string      `yaml:"embeddings" json:"embeddings"`   // "int8" or "float" tables of embeddings; "auto": int8 where the model's weights are quantized
 	Form        string      `yaml:"form" json:"form"`               // "auto", "float", "qdq" or "matmulnbits"
 	Container   string      `yaml:"container" json:"container"`     // "auto", "int8" or "exact": the element type that codes below 8 bits are stored in
 	ReduceRange bool        `yaml:"reduce_range" json:"reduce_range"`
@@ -98,7 +99,7 @@ type RuleWeights struct {
 func DefaultRecipe() *Recipe {
 	return &Recipe{
 		Settings: Settings{Method: "obs", Damping: 0.001, Weights: Weights{Granularity: "channel", Search: "auto"}},
-		Scope:    "layer", Mode: "independent", Correction: "auto", Form: "auto", Container: "auto",
+		Scope:    "layer", Mode: "independent", Correction: "auto", Embeddings: "auto", Form: "auto", Container: "auto",
 		Activations: Activations{Range: "auto"}, Equalize: "auto",
 	}
 }
@@ -115,6 +116,7 @@ var choices = map[string][]string{
 	"scope":       {"layer", "model"},
 	"mode":        {"independent", "sequential"},
 	"correction":  {"auto", "none", "bias", "statistics", "batchnorm"},
+	"embeddings":  {"auto", "int8", "float"},
 	"form":        {"auto", "float", "qdq", "matmulnbits"},
 	"container":   {"auto", "int8", "exact"},
 	"granularity": {"channel", "tensor", "group"},
@@ -131,7 +133,7 @@ func (r *Recipe) Validate() error {
 		return err
 	}
 	for _, c := range []struct{ key, value string }{
-		{"scope", r.Scope}, {"mode", r.Mode}, {"correction", r.Correction}, {"form", r.Form}, {"container", r.Container},
+		{"scope", r.Scope}, {"mode", r.Mode}, {"correction", r.Correction}, {"embeddings", r.Embeddings}, {"form", r.Form}, {"container", r.Container},
 	} {
 		if err := oneOf("$."+c.key, c.key, c.value); err != nil {
 			return err

@@ -29,7 +29,7 @@ func (a *app) benchCommand() *cobra.Command {
 }
 
 func (a *app) benchModelCommand() *cobra.Command {
-	d := dataFlags{mask: "none"} // all positions are computed
+	var d dataFlags
 	var in string
 	var count int
 	var step bool
@@ -69,6 +69,7 @@ With --step it waits for a line on standard input before each run, so that a scr
 	f.IntVar(&count, "count", 10, "number of timed runs")
 	f.BoolVar(&step, "step", false, "wait for a line on standard input before each run; end of input ends the command")
 	d.add(f)
+	d.noMask(f)
 	return c
 }
 

@@ -36,6 +36,13 @@ func (d *dataFlags) addMask(f *pflag.FlagSet) {
 	f.StringVar(&d.mask, "mask", "", "integer input that is 0 at padded positions, which then do not count (default attention_mask if there is one; \"none\" = all count)")
 }
 
+// noMask takes the flag where padding is computed like all else, without listing it: scripts give the same flags to every command.
+func (d *dataFlags) noMask(f *pflag.FlagSet) {
+	d.addMask(f)
+	d.mask = "none"
+	f.Lookup("mask").Hidden = true
+}
+
 // open opens the data for the model g and passes on its notes and warnings.
 func (d *dataFlags) open(a *app, flag, spec string, g *graph.Graph) (*calib.Set, error) {
 	if d.samples < 0 || d.batch < 0 {

@@ -46,6 +46,7 @@ func (rf *recipeFlags) add(f *pflag.FlagSet) {
 	rf.text(f, "correction", "correction", d.Correction, "what is repaired after solving"+one("correction"), func(r *passes.Recipe) *string { return &r.Correction })
 	rf.text(f, "target", "target", "", "search a level for each layer under a budget: flops=3x, bops=10x or size=4x", func(r *passes.Recipe) *string { return &r.Target })
 	rf.text(f, "equalize", "equalize", d.Equalize, "how much of the activations' spread over channels moves into the weights: 0 to 1, or auto for each tensor its best", func(r *passes.Recipe) *string { return &r.Equalize })
+	rf.text(f, "embeddings", "embeddings", d.Embeddings, "how tables of embeddings are stored, int8 where weights are quantized"+one("embeddings"), func(r *passes.Recipe) *string { return &r.Embeddings })
 	rf.yes(f, "keep-first", "keep.first", "leave the first layer dense", func(r *passes.Recipe) *bool { return &r.Keep.First })
 	rf.yes(f, "keep-last", "keep.last", "leave the last layer dense", func(r *passes.Recipe) *bool { return &r.Keep.Last })
 	rf.list(f, "exclude", "exclude", "leave layers dense whose name, node or weight matches: globs, comma-separated", func(r *passes.Recipe) *[]string { return &r.Exclude })

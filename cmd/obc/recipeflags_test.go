@@ -47,6 +47,7 @@ func TestRecipeFlags(t *testing.T) {
 		{"--method gptq --damping 0.01", "method: gptq\ndamping: 0.01"},
 		{"--scope model --mode sequential --correction bias", "scope: model\nmode: sequential\ncorrection: bias"},
 		{"--target flops=3x --equalize 0.5", "target: flops=3x\nequalize: 0.5"},
+		{"--weights int8 --embeddings float", "weights: {bits: 8}\nembeddings: float"},
 		{"--keep-first --keep-last", "keep: {first: true, last: true}"},
 		{"--exclude a*,b --exclude c --include d", "exclude: [a*, b, c]\ninclude: [d]"},
 		{"--min-size 7 --form qdq --container exact", "min_size: 7\nform: qdq\ncontainer: exact"},

@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) runCommand() *cobra.Command {
-	d := dataFlags{mask: "none"} // all positions are computed
+	var d dataFlags
 	var in, out string
 	var profiled bool
 	var limit string
@@ -74,6 +74,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.BoolVar(&profiled, "profile", false, "print the time per operator and per node and the peak of activation memory in place of the outputs' ranges")
 	f.StringVar(&limit, "memory-limit", "", "what activations may take at a time, such as 512MiB (default 8GiB)")
 	d.add(f)
+	d.noMask(f)
 	return c
 }
 
