@@ -48,8 +48,8 @@ func TestQuantizeEmbeddings(t *testing.T) {
 	const vocabulary, width = 200, 24
 	table := normalTensor(7, 1, vocabulary, width)
 	for i := range width {
-		table.Float32s()[i] = 0                // a row of zeros
-		table.Float32s()[width+i] *= 1e4       // a row of large values
+		table.Float32s()[i] = 0                  // a row of zeros
+		table.Float32s()[width+i] *= 1e4         // a row of large values
 		table.Float32s()[2*width+i] = 1.0 / 1024 // all equal
 	}
 	s := testState(t, embedder(table, false).Model())
