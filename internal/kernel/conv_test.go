@@ -86,6 +86,35 @@ func TestDepthwise(t *testing.T) {
 	})
 }
 
+// TestRunDepthwise compares the pair with its members one after the other, whose sums at the ends of bands run in another order.
+func TestRunDepthwise(t *testing.T) {
+	everyForm(t, func(t *testing.T) {
+		r := newRand()
+		for _, q := range []struct{ in, mid, size, k, stride, dilation, pad int }{
+			{16, 19, 125, 3, 2, 1, 1}, {5, 70, 64, 3, 1, 1, 1}, {40, 33, 100, 5, 2, 1, 0}, {30, 40, 84, 3, 1, 3, 5}, {9, 70, 65, 1, 3, 1, 0}, {20, 1000, 16, 5, 1, 1, 2}, {3, 5000, 6, 3, 1, 1, 1},
+		} {
+			s, d := square(q.in, q.mid, 1, q.size, 1, 1, 1, 0), square(q.mid, q.mid, q.mid, q.size, q.k, q.stride, q.dilation, q.pad)
+			name := fmt.Sprintf("%+v", q)
+			x, w, dw := random(r, s.InC*s.H*s.W), random(r, s.InC*s.OutC), random(r, d.OutC*d.KH*d.KW)
+			c := PackConv(s, w)
+			if !c.Pairs(s, d) {
+				t.Fatalf("%s: not a pair", name)
+			}
+			e, de := &Epilogue{Row: random(r, s.OutC), Lo: 0, Hi: 6}, &Epilogue{Row: random(r, d.OutC), Lo: -2, Hi: posInf}
+			mid, want := make([]float32, s.OutC*s.H*s.W), make([]float32, d.OutC*d.OutH()*d.OutW())
+			c.Run(s, 1, x, mid, e, 2)
+			Depthwise(d, 1, mid, dw, want, de, 2)
+			y, one := make([]float32, len(want)), make([]float32, len(want))
+			c.RunDepthwise(s, d, x, dw, y, e, de, 2)
+			c.RunDepthwise(s, d, x, dw, one, e, de, 1)
+			sameBits(t, name, y, one)
+			for i, v := range want {
+				near(t, name, i, float64(y[i]), float64(v), 1e-5*(1+math.Abs(float64(v))))
+			}
+		}
+	})
+}
+
 // checkConv compares run with the definition on three images, with bias and limits, and one thread with two.
 func checkConv(t *testing.T, r *rand.Rand, s ConvShape, run func(ConvShape, int, []float32, []float32, []float32, *Epilogue, int)) {
 	t.Helper()

@@ -43,6 +43,7 @@ type product[T Float] struct {
 	image            *unfold
 	c                []T
 	ldc              int
+	above            int // rows of C that are not there: c begins with row above
 	e                *Epilogue
 	bits             bool // the elements are no numbers: pairs of int16, see pair
 	loose            bool // what lies right of the last column, up to a whole vector, may be read and overwritten
@@ -252,7 +253,7 @@ func (g *product[T]) macro(s *scratch[T], a, b operand[T], p, kb, i0, mb, j0, nb
 		}
 		for i := 0; i < mb; i += t.mr {
 			rows := min(t.mr, mb-i)
-			ap, cp := a.data[i/t.mr*a.step:], g.c[(i0+i)*g.ldc+j0+j:]
+			ap, cp := a.data[i/t.mr*a.step:], g.c[(i0+i-g.above)*g.ldc+j0+j:]
 			if rest := cols % t.vec; rest != 0 {
 				if t.narrow != nil && rest <= narrowCols && a.packed {
 					g.narrow(s, rows, rest, kb, ap, bp[cols-rest:], bs, cp[cols-rest:], acc, e, i0+i, j0+j+cols-rest)

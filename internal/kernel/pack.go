@@ -30,12 +30,18 @@ func PackA(trans bool, m, k int, a []float32, lda int) *PackedA {
 func packAll(kc, w int, src []float32, ld int, trans bool, k, n int) []float32 {
 	np := roundUp(n, w)
 	data := make([]float32, np*k+packSlack)
+	packBlocks(data, kc, w, src, ld, trans, k, n)
+	return data[:np*k]
+}
+
+// packBlocks packs to data, which has packSlack elements more than it needs.
+func packBlocks(data []float32, kc, w int, src []float32, ld int, trans bool, k, n int) {
+	np := roundUp(n, w)
 	for p := 0; p < k; p += kc {
 		kb := min(kc, k-p)
 		// A panel ends with its slack overwritten by the next one, so they are packed in ascending order.
 		packPanels(data[p*np:], w, src, ld, trans, p, kb, 0, n, 1)
 	}
-	return data[:np*k]
 }
 
 // packSlack is how many elements after the last panel a packing kernel may overwrite.

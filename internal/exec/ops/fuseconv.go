@@ -79,7 +79,8 @@ func runStages(c *exec.Call, stages []*convStage) error {
 		return exec.ErrApart
 	}
 	shapes, shape := make([]convShape, len(stages)), x.Shape
-	scratch := [2]int{} // of one image, for stages of even and odd numbers
+	scratch := [2]int{} // of one image, for steps of even and odd numbers
+	pairs := make([]bool, len(stages))
 	for i, st := range stages {
 		b := st.b
 		if b == nil && i == 0 {
@@ -93,14 +94,19 @@ func runStages(c *exec.Call, stages []*convStage) error {
 		if add := adds[i]; size(shape) == 0 || add != nil && (add.Type != onnxio.Float32 || !slices.Equal(add.Shape, shape)) {
 			return exec.ErrApart
 		}
-		if i < len(stages)-1 {
-			scratch[i%2] = max(scratch[i%2], size(shape[1:]))
-		}
 		shapes[i] = s
+		pairs[i] = i > 0 && !pairs[i-1] && adds[i] == nil && adds[i-1] == nil && stages[i-1].pairs(shapes[i-1], s)
+	}
+	step := 0
+	for i, s := range shapes[:len(shapes)-1] {
+		if !pairs[i+1] {
+			scratch[step%2] = max(scratch[step%2], s.group*s.cout*s.outPix)
+			step++
+		}
 	}
 	y := c.New(x.Type, shape...)
 	c.Out[0] = y
-	r := stageRun{stages: stages, shapes: shapes, adds: adds, bias: bias, x: x.Float32s(), y: y.Float32s()}
+	r := stageRun{stages: stages, shapes: shapes, pairs: pairs, adds: adds, bias: bias, x: x.Float32s(), y: y.Float32s()}
 	batch := shape[0]
 	if len(stages) == 1 {
 		r.images(0, batch, nil, c.Threads)
@@ -128,36 +134,56 @@ func runStages(c *exec.Call, stages []*convStage) error {
 type stageRun struct {
 	stages []*convStage
 	shapes []convShape
+	pairs  []bool // by stage: it runs together with the one before
 	adds   []*tensor
 	bias   *tensor
 	x, y   []float32
 }
 
-// images takes n images from number img on through all stages; buf holds what lies between two stages.
+// pairs tells whether the kernels take the stage, of shape s, together with a depthwise one of shape next that follows.
+func (st *convStage) pairs(s, next convShape) bool {
+	return st.packed != nil && !s.depthwise && next.depthwise && st.packed().Pairs(s.planar(), next.planar())
+}
+
+// images takes n images from number img on through all stages, one image where there are several; buf holds what lies between two steps.
 func (r *stageRun) images(img, n int, buf *[2][]float32, threads int) {
-	in := r.x[img*len(r.x)/r.shapes[0].batch:]
+	in, step := r.x[img*len(r.x)/r.shapes[0].batch:], 0
 	for i, st := range r.stages {
+		last := i == len(r.stages)-1
+		if !last && r.pairs[i+1] {
+			continue
+		}
 		s := r.shapes[i]
 		per := s.group * s.cout * s.outPix
 		out := r.y[img*len(r.y)/s.batch:]
-		if i < len(r.stages)-1 {
-			out = buf[i%2]
+		if !last {
+			out = buf[step%2]
 		}
-		e := st.epilogue()
-		if st.b != nil {
-			e.Row = st.b.Float32s()
-		} else if i == 0 && r.bias != nil {
-			e.Row = r.bias.Float32s()
-		}
-		if add := r.adds[i]; add != nil {
-			e.Add = add.Float32s()[img*per:]
-		}
-		ks := s.planar()
-		if s.depthwise {
+		step++
+		e, ks := r.epilogue(i, img*per), s.planar()
+		switch {
+		case r.pairs[i]:
+			r.stages[i-1].packed().RunDepthwise(r.shapes[i-1].planar(), ks, in, st.w.Float32s(), out[:per], r.epilogue(i-1, 0), e, threads)
+		case s.depthwise:
 			kernel.Depthwise(ks, n, in, st.w.Float32s(), out[:n*per], e, threads)
-		} else {
+		default:
 			st.packed().Run(ks, n, in, out[:n*per], e, threads)
 		}
 		in = out
 	}
+}
+
+// epilogue is that of stage i, whose addend begins at element at.
+func (r *stageRun) epilogue(i, at int) *kernel.Epilogue {
+	st := r.stages[i]
+	e := st.epilogue()
+	if st.b != nil {
+		e.Row = st.b.Float32s()
+	} else if i == 0 && r.bias != nil {
+		e.Row = r.bias.Float32s()
+	}
+	if add := r.adds[i]; add != nil {
+		e.Add = add.Float32s()[at:]
+	}
+	return e
 }

@@ -1,0 +1,115 @@
+package kernel
+
+import "sync"
+
+// convPair is a pointwise convolution and the depthwise one that reads its output, of one image. The tensor between the two, often the
+// largest of a model, exists only in parts that stay in the second-level cache: some channels of a band of rows. What follows depends
+// on the shapes alone, so that results do not depend on threads.
+type convPair struct {
+	pw         *PackedConv
+	s, d       ConvShape
+	x, w, y    []float32
+	e, de      *Epilogue
+	bands      int // the output's rows are cut into so many
+	rows       int // of the output in a band
+	plane, out int // elements of a channel of x, and of y
+	oh, ow     int
+}
+
+// Pairs tells whether RunDepthwise takes the convolution s with d after it, and gains by it: a tensor that stays in the cache as a whole
+// may as well be stored.
+func (c *PackedConv) Pairs(s, d ConvShape) bool {
+	s, d = s.normal(), d.normal()
+	return c.winograd == nil && s.Groups == 1 && s.InC > 0 && s.pointwise() && d.Groups == d.InC && d.InC == s.OutC && d.OutC == d.InC && d.H == s.H && d.W == s.W &&
+		min(d.PadTop, d.PadLeft, d.PadBottom, d.PadRight) >= 0 && d.OutH()*d.OutW() > 0 &&
+		4*s.OutC*s.H*s.W > pairLeast
+}
+
+// RunDepthwise convolves one image x (InC x H x W) with c and the result, which is not stored, with the depthwise convolution d of weight w
+// to y, as Run and Depthwise do one after the other; Pairs must hold for the shapes. e and de have no Add and no Then.
+func (c *PackedConv) RunDepthwise(s, d ConvShape, x, w, y []float32, e, de *Epilogue, threads int) {
+	s, d = s.normal(), d.normal()
+	p := convPair{pw: c, s: s, d: d, x: x, w: w, y: y, e: e, de: de, plane: s.H * s.W, oh: d.OutH(), ow: d.OutW()}
+	p.out = p.oh * p.ow
+	if s.InC*s.OutC*p.plane < smallProduct {
+		threads = 1
+	}
+	p.bands = min(p.oh, (4*s.InC*p.plane+pairInput-1)/pairInput)
+	p.rows = (p.oh + p.bands - 1) / p.bands
+	p.bands = (p.oh + p.rows - 1) / p.rows
+	mr := c.groups[0].t.mr
+	panels := (s.OutC + mr - 1) / mr
+	Parallel(threads, p.bands*panels, func(lo, hi int) {
+		j := pairPool.Get().(*pairJob)
+		defer pairPool.Put(j)
+		for lo < hi {
+			band, from := lo/panels, lo%panels
+			to := min(panels, from+hi-lo)
+			p.band(j, band, from*mr, min(to*mr, s.OutC))
+			lo += to - from
+		}
+	})
+}
+
+const (
+	// pairInput and pairBlock are the most bytes of the input's band and of what is computed from it at a time: they share the cache.
+	pairInput, pairBlock = 448 << 10, 192 << 10
+	// pairLeast is how many bytes the tensor between the two has at least.
+	pairLeast = 1 << 20
+	// pairPanels is the most panels of channels in a block.
+	pairPanels = 4
+)
+
+// pairJob is the memory that one goroutine works in.
+type pairJob struct {
+	depthwise
+	b   []float32 // the input's band, packed
+	mid []float32 // channels of the tensor between the two
+}
+
+var pairPool = sync.Pool{New: func() any { return new(pairJob) }}
+
+// band computes channels [lo, hi) of a band.
+func (p *convPair) band(j *pairJob, band, lo, hi int) {
+	a, d := p.pw.groups[0], p.d
+	first, last := band*p.rows, min(p.oh, (band+1)*p.rows) // output rows
+	from := first*d.StrideH - d.PadTop
+	to := (last-1)*d.StrideH - d.PadTop + (d.KH-1)*d.DilationH + 1
+	top, bottom := min(max(0, from), d.H), max(0, min(d.H, to)) // input rows
+	bottom = max(top, bottom)
+	d.H, d.PadTop, d.PadBottom = bottom-top, min(max(0, -from), to-from), 0
+	d.PadBottom = max(0, to-from-d.PadTop-d.H)
+	n := d.H * d.W
+	// The products' rows end with whole vectors, except where the kernel for few columns is the faster one.
+	ld := n
+	if rest := n % a.t.vec; rest > narrowCols || a.t.narrow == nil {
+		ld = roundUp(n, a.t.vec)
+	}
+	step := min(pairPanels, max(1, pairBlock/(4*a.t.mr*max(1, n)))) * a.t.mr
+	room := j.set(d, min(step, hi-lo))
+	mid := grow(&j.mid, step*ld)
+	b := grow(&j.b, roundUp(n, a.t.nr)*a.K+packSlack)
+	packBlocks(b, a.t.kc, a.t.nr, p.x[top*p.s.W:], p.plane, false, a.K, n)
+	for ; lo < hi; lo += step {
+		c1 := min(hi, lo+step)
+		if n > 0 {
+			g := product[float32]{t: a.t, m: a.M, n: n, k: a.K, alpha: 1, c: mid, ldc: ld, above: lo, packedA: a.data,
+				packedB: b, e: p.e}
+			g.region(lo, c1, 0, ld)
+		}
+		for c := lo; c < c1; c += room {
+			part := min(room, c1-c)
+			for i := range part {
+				j.load(i, mid[(c-lo+i)*ld:(c-lo+i)*ld+n])
+			}
+			for i := range part {
+				at, end := (c+i)*p.out+first*p.ow, (c+i)*p.out+last*p.ow
+				limit := end
+				if p.bands == 1 {
+					limit = hi * p.out
+				}
+				j.channelOut(i, p.y[at:end:limit], p.w, p.de, c+i)
+			}
+		}
+	}
+}
