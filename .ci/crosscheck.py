@@ -84,7 +84,7 @@ class Data:
         else:
             self.calib = home + "/calib.npz"
             z = np.load(home + "/eval.npz")
-            self.feeds = [{k.split("__")[1]: z[k][:300] for k in z.files if k.startswith(part + "__")} for part in ("query", "word")]
+            self.feeds = [{k.split("__")[1]: z[k] for k in z.files if k.startswith(part + "__")} for part in ("query", "word")]
 
     def decisions(self, outs):
         """What the outputs are good for, as an array: the largest entry, or whether a definition finds its word among ten."""
