@@ -15,9 +15,9 @@ const panelRows = 256
 
 // gram sums X^T X over the rows x that a layer's weight is multiplied with, one d x d matrix for each group.
 type gram struct {
-	d    int
-	sums [][]float64
-	n    int64 // rows so far, of each group
+	groups, d int
+	sums      [][]float64 // nil until matrices
+	n         int64       // rows so far, of each group
 
 	panel   []float32 // rows not yet multiplied; one group only
 	waiting int
@@ -25,13 +25,18 @@ type gram struct {
 	shifted []*shiftGram // sums by offset, to be added in the end
 }
 
-func newGram(groups, d, threads int) *gram {
-	g := &gram{d: d, sums: make([][]float64, groups), threads: threads}
-	all := kernel.Zeros[float64](groups * d * d)
-	for i := range g.sums {
-		g.sums[i] = all[i*d*d : (i+1)*d*d : (i+1)*d*d]
+func newGram(groups, d, threads int) *gram { return &gram{groups: groups, d: d, threads: threads} }
+
+// matrices is the sums, zero at first.
+func (g *gram) matrices() [][]float64 {
+	if g.sums == nil {
+		size := g.d * g.d
+		all := kernel.Zeros[float64](g.groups * size)
+		for i := range g.groups {
+			g.sums = append(g.sums, all[i*size:(i+1)*size:(i+1)*size])
+		}
 	}
-	return g
+	return g.sums
 }
 
 // add multiplies n rows of d elements, stored one after the other, of the only group.
@@ -40,7 +45,7 @@ func (g *gram) add(x []float32, n int) {
 	for n > 0 {
 		if g.waiting == 0 && n >= panelRows {
 			whole := n / panelRows * panelRows
-			kernel.SyrkAdd(g.sums[0], g.d, x, whole, g.d, g.threads)
+			kernel.SyrkAdd(g.matrices()[0], g.d, x, whole, g.d, g.threads)
 			x, n = x[whole*g.d:], n-whole
 			continue
 		}
@@ -68,17 +73,22 @@ func (g *gram) filled(rows int) {
 }
 
 func (g *gram) flush() {
-	kernel.SyrkAdd(g.sums[0], g.d, g.panel, g.waiting, g.d, g.threads)
+	kernel.SyrkAdd(g.matrices()[0], g.d, g.panel, g.waiting, g.d, g.threads)
 	g.waiting = 0
 }
 
 // finish gives the Hessians 2/N X^T X, whole symmetric matrices. The sums themselves are scaled.
 func (g *gram) finish() [][]float64 {
-	g.complete()
 	scale := 2 / float64(max(g.n, 1))
-	kernel.Parallel(g.threads, len(g.sums), func(lo, hi int) {
+	if g.sums == nil && g.waiting == 0 && len(g.shifted) == 1 {
+		g.shifted[0].whole(g.matrices(), g.d, scale)
+		g.shifted = nil
+		return g.sums
+	}
+	g.complete()
+	kernel.Parallel(g.threads, g.groups, func(lo, hi int) {
 		for _, h := range g.sums[lo:hi] {
-			kernel.MirrorScaled(h, g.d, scale, max(1, g.threads/len(g.sums)))
+			kernel.MirrorScaled(h, g.d, scale, max(1, g.threads/g.groups))
 		}
 	})
 	return g.sums
@@ -91,14 +101,18 @@ func (g *gram) complete() {
 	}
 	g.panel = nil
 	for _, s := range g.shifted {
-		s.drain(g.sums, g.d)
+		s.drain(g.matrices(), g.d)
 	}
 	g.shifted = nil
+	g.matrices()
 }
 
 // finish is gram.finish of the rows of all, which is done in the first.
 func finish(all []*gram) [][]float64 {
 	first := all[0]
+	if len(all) == 1 {
+		return first.finish()
+	}
 	first.complete()
 	for i, g := range all[1:] {
 		g.complete()
@@ -233,7 +247,7 @@ func (r *rowsOf) takeImages(x *onnxio.Tensor) error {
 // newShape puts away what was summed for images of another shape.
 func (r *rowsOf) newShape() {
 	if r.shift != nil {
-		r.shift.drain(r.sums, r.d)
+		r.shift.drain(r.matrices(), r.d)
 		r.shifted = slices.DeleteFunc(r.shifted, func(s *shiftGram) bool { return s == r.shift })
 	}
 	r.shift = nil
@@ -259,12 +273,13 @@ func (r *rowsOf) takeGroups(x *onnxio.Tensor) {
 	size, groups := u.pixels()*u.channels, r.layer.Groups
 	batch := x.Shape[0]
 	r.n += int64(batch * u.positions())
+	sums := r.matrices()
 	kernel.Parallel(r.threads, groups, func(lo, hi int) {
 		part := newGram(0, r.d, 1)
 		part.sums = make([][]float64, 1)
 		buf := make([]float32, size)
 		for g := lo; g < hi; g++ {
-			part.sums[0] = r.sums[g]
+			part.sums[0] = sums[g]
 			for b := range batch {
 				img := pixelsFirst(buf, data[(b*groups+g)*size:], u)
 				for at := 0; at < u.positions(); {

@@ -194,6 +194,88 @@ func (s *shifts) assemble(h []float64, d, c int, sums [][]float64, threads int) 
 	})
 }
 
+// lineRows is how many rows of a block are written at a time: their transpose fills whole lines of the cache.
+const lineRows = 8
+
+// assembleWhole sets the Hessian h of d columns, both triangles, to the sums, c x c each, times scale. h, far larger than the cache, is
+// written once and never read.
+func (s *shifts) assembleWhole(h []float64, d, c int, sums [][]float64, scale float64, threads int) {
+	steps := (c + lineRows - 1) / lineRows
+	kernel.Parallel(threads, len(s.pairs)*steps, func(lo, hi int) {
+		rows := make([]float64, lineRows*c)
+		for i := lo; i < hi; i++ {
+			p, r := i/steps, i%steps*lineRows
+			k, l := s.pairs[p][0]*c, s.pairs[p][1]*c
+			n := min(lineRows, c-r)
+			s.block(rows[:n*c], sums, p, r, c, scale)
+			for j := range n {
+				from := 0
+				if k == l {
+					from = r + j
+				}
+				copy(h[(k+r+j)*d+l+from:], rows[j*c+from:(j+1)*c])
+			}
+			from := 0
+			if k == l { // on the diagonal only the upper triangle is known
+				for from = r; from < r+n; from++ {
+					for j := range from - r {
+						h[(l+from)*d+k+r+j] = rows[j*c+from]
+					}
+				}
+			}
+			if from < c {
+				transposeRows(h[(l+from)*d+k+r:], d, rows[from:], c, n, c-from)
+			}
+		}
+	})
+}
+
+// block sets rows to some rows, from r on, of the block of pair p, times scale.
+func (s *shifts) block(rows []float64, sums [][]float64, p, r, c int, scale float64) {
+	parts := s.parts[p]
+	if len(parts) == 0 {
+		clear(rows)
+		return
+	}
+	for i, v := range sums[parts[0]][r*c:][:len(rows)] {
+		rows[i] = v * scale
+	}
+	for _, k := range parts[1:] {
+		addScaled(rows, sums[k][r*c:][:len(rows)], scale)
+	}
+}
+
+// transposeRows sets dst, of rows ld apart, to the transpose of the n <= lineRows rows of src, lds apart, of so many columns.
+func transposeRows(dst []float64, ld int, src []float64, lds, n, columns int) {
+	if n < lineRows {
+		for j := range columns {
+			for i := range n {
+				dst[j*ld+i] = src[i*lds+j]
+			}
+		}
+		return
+	}
+	a, b, c, e := src[:columns], src[lds:][:columns], src[2*lds:][:columns], src[3*lds:][:columns]
+	f, g, h, i := src[4*lds:][:columns], src[5*lds:][:columns], src[6*lds:][:columns], src[7*lds:][:columns]
+	for j, v := range a {
+		*(*[lineRows]float64)(dst[j*ld:]) = [lineRows]float64{v, b[j], c[j], e[j], f[j], g[j], h[j], i[j]}
+	}
+}
+
+// addScaled is y += scale x.
+func addScaled(y, x []float64, scale float64) {
+	x = x[:len(y)]
+	for ; len(y) >= 4; y, x = y[4:], x[4:] {
+		y[0] += float64(scale * x[0])
+		y[1] += float64(scale * x[1])
+		y[2] += float64(scale * x[2])
+		y[3] += float64(scale * x[3])
+	}
+	for j, v := range x {
+		y[j] += float64(scale * v)
+	}
+}
+
 // addTo is y += x.
 func addTo(y, x []float64) {
 	x = x[:len(y)]

@@ -5,8 +5,14 @@ import (
 )
 
 const (
-	// groupPixels is how many pixels are gathered, from several images where they are small, before they are multiplied.
+	// groupPixels is how many products are summed in float32 where a sum is dot products of planes.
 	groupPixels = 512
+	// leastGathered is how many pixels are gathered, from several images where they are small, before they are multiplied; up to
+	// mostGathered, as long as they are no more than gatheredNumbers: thin strips of one image have fewer products than the addition to
+	// their sum costs.
+	leastGathered   = 512
+	mostGathered    = 4096
+	gatheredNumbers = 2 << 20
 	// fewChannels is up to how many channels of a group sums are dot products of planes; from manyChannels on they are matrix
 	// products. Between them unfolding is as fast.
 	fewChannels  = 4
@@ -48,7 +54,7 @@ func newShiftGram(u *unfolding, groups, threads int) *shiftGram {
 			g.sums[i] = append(g.sums[i], kernel.Zeros[float64](g.c*g.c))
 		}
 	}
-	g.per = max(1, groupPixels/s.pixels())
+	g.per = max(1, leastGathered/s.pixels(), min(mostGathered, gatheredNumbers/(groups*g.c))/s.pixels())
 	return g
 }
 
@@ -187,11 +193,7 @@ func (g *shiftGram) takePlanes(p planes, sums [][]float64, data []float32) {
 
 // drain adds all sums so far to the Hessians h, upper triangles of d columns, and begins anew.
 func (g *shiftGram) drain(h [][]float64, d int) {
-	if g.packed != nil {
-		for i := range g.waiting {
-			g.flush(i)
-		}
-	}
+	g.flushAll()
 	kernel.Parallel(g.threads, len(h), func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			g.assemble(h[i], d, g.c, g.sums[i], max(1, g.threads/len(h)))
@@ -200,4 +202,23 @@ func (g *shiftGram) drain(h [][]float64, d int) {
 			}
 		}
 	})
+}
+
+// whole sets h to all sums times scale, both triangles, and ends them.
+func (g *shiftGram) whole(h [][]float64, d int, scale float64) {
+	g.flushAll()
+	kernel.Parallel(g.threads, len(h), func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			g.assembleWhole(h[i], d, g.c, g.sums[i], scale, max(1, g.threads/len(h)))
+		}
+	})
+	g.sums = nil
+}
+
+func (g *shiftGram) flushAll() {
+	if g.packed != nil {
+		for i := range g.waiting {
+			g.flush(i)
+		}
+	}
 }

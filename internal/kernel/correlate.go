@@ -1,5 +1,7 @@
 package kernel
 
+import "sort"
+
 // Correlator sums outer products of rows of a matrix X (n x c) with other rows of it: what the Hessian of a convolution is made of,
 // whose blocks are sum_u x(u) x(u+offset)^T over pixels u. X is laid out for the matrix kernel once, and all sums draw on it.
 type Correlator struct {
@@ -47,23 +49,54 @@ type Correlation struct {
 // sum gets fewer of them.
 const correlateBlock = 512
 
-// Add takes all sums a step further.
+// Add takes all sums a step further. Workers take parts of equal work of all columns of all sums, and go through the rows of X in steps
+// that stay in the cache: one block of products of every sum, then the next.
 func (k *Correlator) Add(sums []Correlation, threads int) {
 	panels := (k.c + k.t.nr - 1) / k.t.nr
-	parts := make([][][]Run, len(sums))
+	parts, rounds := make([][][]Run, len(sums)), 0
+	work := make([]int, len(sums)*panels+1) // of all columns before
 	for i, s := range sums {
 		parts[i] = cutRuns(s.Runs, correlateBlock)
+		rounds = max(rounds, len(parts[i]))
+		n := k.work(parts[i])
+		for j := range panels {
+			rows := k.c
+			if s.Upper {
+				rows = min(k.c, (j+1)*k.t.nr)
+			}
+			work[i*panels+j+1] = work[i*panels+j] + n*rows
+		}
 	}
-	Parallel(threads, len(sums)*panels, func(lo, hi int) {
+	all := work[len(work)-1]
+	threads = max(1, min(threads, len(sums)*panels))
+	Parallel(threads, threads, func(lo, hi int) {
 		s := borrow[float32]()
 		defer s.giveBack()
 		tile := grow(&s.tile, k.t.mr*k.t.nr)
-		for i := lo; i < hi; i++ {
-			for _, runs := range parts[i/panels] {
-				k.column(&sums[i/panels], runs, i%panels*k.t.nr, tile)
+		from, to := sort.SearchInts(work, all/threads*lo), sort.SearchInts(work, all/threads*hi)
+		if hi == threads {
+			to = len(sums) * panels
+		}
+		for r := range rounds {
+			for i := from; i < to; i++ {
+				if p := parts[i/panels]; r < len(p) {
+					k.column(&sums[i/panels], p[r], i%panels*k.t.nr, tile)
+				}
 			}
 		}
 	})
+}
+
+// work is about the time of the parts of a sum, in products: a run costs as much as some more, and so does the addition to the sum.
+func (k *Correlator) work(parts [][]Run) (n int) {
+	const run, addition = 4, 32
+	for _, p := range parts {
+		n += addition
+		for _, r := range p {
+			n += r.N + run
+		}
+	}
+	return n
 }
 
 // cutRuns splits runs into parts of at most most rows.

@@ -111,9 +111,17 @@ func mirrorBlock[T Float](h []T, d int, scale T, i0, i1, j0, j1 int) {
 	for i := i0; i < i1; i++ {
 		row := h[i*d : i*d+j1]
 		for j := max(j0, i); j < j1; j++ {
-			v := row[j] * scale
-			row[j] = v
-			h[j*d+i] = v
+			row[j] *= scale
+		}
+	}
+	const lines = 8 // numbers that are written side by side
+	for i := i0; i < i1; i += lines {
+		n := min(lines, i1-i)
+		for j := max(j0, i+1); j < j1; j++ {
+			dst := h[j*d+i:][:min(n, j-i)]
+			for k := range dst {
+				dst[k] = h[(i+k)*d+j]
+			}
 		}
 	}
 }
