@@ -2,57 +2,85 @@ package obs
 
 import "math"
 
-// ladder is the best weights found for a row at several counts of kept units around the count that it began with.
+// ladder is the best masks found for a row at several counts of kept units around the count that it begins a round with.
 type ladder struct {
+	kept  []bool // columns kept in the beginning
+	count int    // the units it has more than before the first round
+	cols  []int  // the columns that the core holds, in which masks differ
 	rungs []rung // odd in number; the middle one is that of the beginning
 	at    int    // the rung in use
+	still bool   // the last round left the mask as it was
 }
 
-// rung is a row with at-base units more than it began with; loss, undamped, is +Inf if none was found.
+// rung is the mask of a row with at-base units more than it began with: the columns kept among those of the core, nil for the mask of the
+// beginning; loss, damped, is +Inf if none was found.
 type rung struct {
-	x    []float32
+	kept []bool
 	loss float64
 }
 
-// newLadder has n rungs to either side of row x.
-func newLadder(x []float32, loss float64, n int) *ladder {
-	l := &ladder{rungs: make([]rung, 2*n+1), at: n}
+// newLadder has n rungs to either side of a row that keeps the given columns at a loss.
+func newLadder(kept []bool, loss float64, n int) *ladder {
+	l := &ladder{kept: kept, rungs: make([]rung, 2*n+1), at: n}
 	for i := range l.rungs {
 		l.rungs[i].loss = math.Inf(1)
 	}
-	l.rungs[n] = rung{append([]float32(nil), x...), loss}
+	l.rungs[n].loss = loss
 	return l
 }
+
+// settle makes the rung in use the beginning of the next round. A row whose mask stays keeps its rungs: it would find the same again.
+func (l *ladder) settle() {
+	l.still = true
+	for i, k := range l.rungs[l.at].kept {
+		if c := l.cols[i]; l.kept[c] != k {
+			l.kept[c], l.still = k, false
+		}
+	}
+	if l.still {
+		return
+	}
+	l.count += l.at - l.base()
+	loss := l.loss()
+	for i := range l.rungs {
+		l.rungs[i].loss = math.Inf(1)
+	}
+	l.at = l.base()
+	l.rungs[l.at] = rung{loss: loss}
+}
+
+// loss is that of the rung in use.
+func (l *ladder) loss() float64 { return l.rungs[l.at].loss }
 
 func (l *ladder) base() int { return len(l.rungs) / 2 }
 
 // reach is how many units a row may gain or lose in one refinement.
 func reach(units int) int { return min(2+units/24, 24) }
 
-// amplitudes is how far a row oscillates, as shares of its reach: fast at first, fine in the end. Measured on the reference problems, where
-// this lowers losses by 1 to 2 % more than going up and down once, and single exchanges add up to 1 % on top.
-var amplitudes = []float64{1, 0.75, 0.5, 0.3, 0.2, 0.1}
+// amplitudes is how far a row oscillates, as shares of its reach: fast at first, fine in the end. More rounds of these few win more than more of them in a round,
+// where the columns that take part stay the same.
+var amplitudes = []float64{1, 0.5, 0.25, 0.1}
 
-// climb fills the ladder by oscillations of s, which starts at the middle rung.
-func (l *ladder) climb(s *tableau) {
+// climb fills the ladder by oscillations of core s, which starts at the middle rung and the given loss.
+func (l *ladder) climb(s *tableau, loss float64) {
 	n := l.base()
-	l.record(s, n)
+	l.record(s, n, loss)
 	at := n
 	for _, a := range amplitudes {
 		h := int(math.Round(a * float64(n)))
 		for _, to := range []int{n + h, n - h} {
-			if at = l.walk(s, at, to); at < 0 {
+			if at = l.walk(s, at, to, loss); at < 0 {
 				return
 			}
 		}
 	}
-	if at = l.walk(s, at, n); at == n && s.exchange() {
-		l.record(s, at)
+	if at = l.walk(s, at, n, loss); at == n && s.exchange(leastFall*loss) {
+		l.record(s, at, loss)
 	}
 }
 
 // walk takes s from rung at to rung to, unit by unit, and returns the rung where it ended, -1 if a step failed.
-func (l *ladder) walk(s *tableau, at, to int) int {
+func (l *ladder) walk(s *tableau, at, to int, loss float64) int {
 	for at != to {
 		b, _ := s.extreme(at < to)
 		if b < 0 {
@@ -66,18 +94,17 @@ func (l *ladder) walk(s *tableau, at, to int) int {
 		} else {
 			at--
 		}
-		l.record(s, at)
+		l.record(s, at, loss)
 	}
 	return at
 }
 
-// record keeps the weights of s at a rung if they are the best there.
-func (l *ladder) record(s *tableau, at int) {
+// record keeps the mask of core s, which began at the given loss, at a rung if it is the best there.
+func (l *ladder) record(s *tableau, at int, loss float64) {
 	r := &l.rungs[at]
-	if v := s.undampedLoss(); v < r.loss {
+	if v := loss - s.won; v < r.loss {
 		r.loss = v
-		r.x = resize(r.x, s.d)
-		s.weights(r.x)
+		r.kept = append(r.kept[:0], s.kept...)
 	}
 }
 

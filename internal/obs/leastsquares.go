@@ -2,10 +2,13 @@ package obs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/obc-onnx/obc/internal/kernel"
 )
+
+var errSingular = errors.New("raise the damping")
 
 // LeastSquares is the exact optimum of the kept weights of a given mask (rows*cols, true = zero), with H damped as p says:
 //
@@ -19,27 +22,27 @@ func LeastSquares(ctx context.Context, w Matrix, mask []bool, p *Prepared, o Opt
 	if len(mask) != len(w.Data) {
 		return nil, fmt.Errorf("mask has %d elements, the weight matrix %d", len(mask), len(w.Data))
 	}
-	type scratch struct{ a, b []float64 }
+	type scratch struct{ a, b, x []float64 }
 	h, d := p.damped(), w.Cols
 	out := NewMatrix(w.Rows, d)
 	err := eachRow(ctx, w.Rows, o, func() *scratch { return &scratch{} }, func(s *scratch, r int) error {
-		x := make([]float32, d)
-		p.start(w, r, x)
+		s.x = resize(s.x, d)
 		var kept []int
-		for c := range d {
+		for c, v := range w.Row(r) {
+			s.x[c] = float64(v)
+			if p.Dead[c] {
+				s.x[c] = 0
+			}
 			if !mask[r*d+c] && !p.Dead[c] {
 				kept = append(kept, c)
 			}
 		}
 		s.a, s.b = gather(s.a, h, d, kept, kept), resize(s.b, len(kept))
 		for i, c := range kept {
-			s.b[i] = 0
-			for j, v := range x {
-				s.b[i] += h[c*d+j] * float64(v)
-			}
+			s.b[i] = dot(h[c*d:(c+1)*d], s.x)
 		}
 		if len(kept) > 0 && !solveDefinite(s.a, s.b, len(kept)) {
-			return fmt.Errorf("row %d: the Hessian of its %d kept columns is singular: raise the damping", r, len(kept))
+			return fmt.Errorf("row %d: the Hessian of its %d kept columns is singular: %w", r, len(kept), errSingular)
 		}
 		for i, c := range kept {
 			out.Row(r)[c] = float32(s.b[i])

@@ -18,11 +18,7 @@ func refineRows(ctx context.Context, w Matrix, res *Result, p *Prepared, m int, 
 	h := p.damped()
 	out := res.W.Clone()
 	loss := Loss(w, out, p.H)
-	err := eachRow(ctx, w.Rows, o, func() *tableau {
-		s := newTableau(p, h, m)
-		s.all = true
-		return s
-	}, func(s *tableau, row int) error {
+	err := eachRow(ctx, w.Rows, o, func() *tableau { return newTableau(p, h, m, true) }, func(s *tableau, row int) error {
 		kept := make([]bool, w.Cols)
 		for c, v := range out.Row(row) {
 			kept[c] = v != 0
@@ -133,24 +129,6 @@ func (s *tableau) loss() float64 {
 		}
 	}
 	return sum / 2
-}
-
-// undampedLoss is the loss without what damping adds: loss - ridge/2 |w-w0|^2.
-func (s *tableau) undampedLoss() float64 {
-	if s.ridge == 0 {
-		return s.loss()
-	}
-	sum := 0.0
-	for i, w0 := range s.w0 {
-		switch {
-		case s.dead[i]:
-		case s.kept[i]:
-			sum += (s.z[i] + w0) * (s.z[i] + w0)
-		default:
-			sum += w0 * w0
-		}
-	}
-	return s.loss() - s.ridge/2*sum
 }
 
 // bestInGroups is the exchange of kept column q and removed column r of one group that lowers the loss most, or raises it least; q is -1 where a

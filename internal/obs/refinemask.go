@@ -2,6 +2,7 @@ package obs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sort"
@@ -9,9 +10,10 @@ import (
 
 // RefineMask lowers the loss of a result that was pruned in blocks of c columns (1 = unstructured) and keeps the number of removed blocks.
 // Each row oscillates: some blocks are brought back, each the one of greatest gain, then as many and more are removed, each the cheapest, and so
-// on with falling amplitude around the count that the row has; in the end, single exchanges follow until none lowers the loss. The best mask
-// met at each count is kept, and rows exchange blocks: one gains a block where another loses one, as long as the sum of losses falls.
-// Weights are the least squares of their mask. The layer loss does not rise, that of single rows may.
+// on with falling amplitude around the count that the row has; then single exchanges follow until none lowers the loss. Only the blocks that are
+// likely to change sides take part. The best mask met at each count is kept, and rows exchange blocks: one gains a block where another loses one,
+// as long as the sum of losses falls. Then all begins again from there, for some rounds. Weights are the least squares of their mask. The layer
+// loss does not rise, that of single rows may.
 func RefineMask(ctx context.Context, w Matrix, res *Result, p *Prepared, c int, o Options) (*Result, error) {
 	if c < 1 || c > mostC {
 		return nil, fmt.Errorf("block size is %d, expected 1 to %d", c, mostC)
@@ -19,39 +21,95 @@ func RefineMask(ctx context.Context, w Matrix, res *Result, p *Prepared, c int, 
 	if err := checkRefine(w, res, p); err != nil {
 		return nil, err
 	}
+	best := &Result{W: res.W.Clone(), Loss: Loss(w, res.W, p.H), LeftDense: w.Cols - p.whole(c)}
 	h := p.damped()
-	ladders := make([]*ladder, w.Rows)
-	before := Loss(w, res.W, p.H)
-	err := eachRow(ctx, w.Rows, o, func() *tableau { return newTableau(p, h, c) }, func(s *tableau, row int) error {
-		l := newLadder(res.W.Row(row), before[row], reach(p.whole(c)/c))
-		ladders[row] = l
-		if s.start(w.Row(row), keptUnits(res.W.Row(row), c, p.whole(c))) {
-			l.climb(s)
+	rows := make([]*ladder, w.Rows)
+	for r := range rows {
+		x := res.W.Row(r)
+		rows[r] = newLadder(keptUnits(x, c, p.whole(c)), best.Loss[r]+p.penalty(w.Row(r), x), reach(p.whole(c)/c))
+	}
+	for range maskRounds {
+		fall, err := climbAll(ctx, w, p, h, c, rows, o)
+		if err != nil {
+			return nil, err
+		}
+		if !(fall > leastRound) {
+			break
+		}
+	}
+	mask := make([]bool, w.Rows*w.Cols)
+	for r, l := range rows {
+		for i, k := range l.kept {
+			mask[r*w.Cols+i] = !k
+		}
+	}
+	out, err := LeastSquares(ctx, w, mask, p, o)
+	if errors.Is(err, errSingular) {
+		return best, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for r, l := range rows { // what is lost to rounding, or by damping
+		if l.count == 0 && !(out.Loss[r] < best.Loss[r]) {
+			out.Loss[r] = best.Loss[r]
+			copy(out.W.Row(r), res.W.Row(r))
+		}
+	}
+	if !(out.TotalLoss() < best.TotalLoss()) {
+		return best, nil
+	}
+	out.LeftDense = best.LeftDense
+	return out, nil
+}
+
+// penalty is what damping adds to the loss of weights x for a row w: ridge/2 |w-x|^2.
+func (p *Prepared) penalty(w, x []float32) float64 {
+	sum := 0.0
+	for i, v := range w {
+		if d := float64(v) - float64(x[i]); !p.Dead[i] {
+			sum += d * d
+		}
+	}
+	return p.ridge() / 2 * sum
+}
+
+// climbAll is one round of RefineMask: it changes the masks of all rows, and returns the share by which their damped loss fell.
+func climbAll(ctx context.Context, w Matrix, p *Prepared, h []float64, c int, rows []*ladder, o Options) (float64, error) {
+	before := 0.0
+	for _, l := range rows {
+		before += l.loss()
+	}
+	type state struct{ all, core *tableau }
+	err := eachRow(ctx, w.Rows, o, func() state { return state{newTableau(p, h, c, false), newCore(c)} }, func(s state, row int) error {
+		l := rows[row]
+		if l.still {
+			return nil
+		}
+		if s.all.start(w.Row(row), l.kept) {
+			l.cols = s.all.contested(3*l.base() + 4)
+			s.all.focus(s.core, l.cols)
+			l.climb(s.core, s.all.loss())
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	share(ladders)
-	out := NewMatrix(w.Rows, w.Cols)
-	for r, l := range ladders {
-		copy(out.Row(r), l.rungs[l.at].x)
+	share(rows)
+	after := 0.0
+	for _, l := range rows {
+		after += l.loss()
+		l.settle()
 	}
-	loss := Loss(w, out, p.H)
-	for r, l := range ladders { // the ladders' losses are those of float64 weights, and lose digits near zero
-		if l.at == l.base() && !(loss[r] <= before[r]) {
-			loss[r] = before[r]
-			copy(out.Row(r), res.W.Row(r))
-		}
-	}
-	if !(sumOf(loss) <= sumOf(before)) {
-		out, loss = res.W.Clone(), before
-	}
-	return &Result{W: out, Loss: loss, LeftDense: w.Cols - p.whole(c)}, nil
+	return 1 - after/before, nil
 }
 
-func sumOf(x []float64) float64 { return (&Result{Loss: x}).TotalLoss() }
+// Rounds of RefineMask, and the share of the loss that one must win to be followed by another.
+const (
+	maskRounds = 3
+	leastRound = 1e-3
+)
 
 // keptUnits marks the columns of blocks that are not all zero, and those behind the last whole block.
 func keptUnits(x []float32, c, whole int) []bool {
@@ -70,9 +128,8 @@ func keptUnits(x []float32, c, whole int) []bool {
 }
 
 // exchange brings removed units back, each for a kept one, until no pair lowers the loss: candidates by falling gain, each with the kept
-// unit that is then cheapest to remove.
-func (s *tableau) exchange() bool {
-	least := leastFall * s.loss()
+// unit that is then cheapest to remove, taken if the loss falls by more than least.
+func (s *tableau) exchange(least float64) bool {
 	for again := true; again; {
 		again = false
 		for _, r := range s.candidates(least) {

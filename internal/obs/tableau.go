@@ -2,7 +2,6 @@ package obs
 
 import (
 	"math"
-	"slices"
 
 	"github.com/obc-onnx/obc/internal/kernel"
 )
@@ -19,8 +18,8 @@ import (
 //	S_ij -= S_ip S_pj / S_pp;  S_ip = e S_ip / S_pp;  S_pp = -1/S_pp;  z_i -= S_ip z_p / S_pp;  z_p = e z_p / S_pp
 //
 // and changes the loss by -z_p^2/(2 S_pp): the same formula both ways. Pivots are kept as a panel of columns, S = S_0 - sum_t s_t u_t u_t^T, and
-// never applied to S_0, of which C and X are stored and M is computed column by column, or all at once; a step with t columns in the panel costs d*t
-// multiply-adds, and d*k more if p is in R. Setting up costs k^3/2 + k^2 r multiply-adds for k = |K|, r = |R|, and r^2 k/2 more with M.
+// never applied to S_0: a step with t columns in the panel costs d*t multiply-adds. Setting up costs k^3/2 + k^2 r multiply-adds for k = |K|, r = |R|, and
+// r^2 k/2 more with M, without which there is no pivot: then the tableau rates units and is the ground for a core (see focus).
 //
 // The diagonal of S and its entries within units of m consecutive columns are kept current.
 type tableau struct {
@@ -28,26 +27,23 @@ type tableau struct {
 	d, ld, m int
 	whole    int       // columns that are in units
 	h        []float64 // d x d, shared: damped
-	ridge    float64   // what damping adds to the diagonal
 	dead     []bool
 	w0       []float64
 	kept     []bool
 
 	// S_0
-	inK, inR []int               // columns of K and R when the panel began
-	slot     []int               // place in inK or inR; -1 for dead columns
-	baseK    []bool              // in K when the panel began
-	c        []float64           // k x k
-	xt       []float64           // r x k: X^T
-	hrk      []float64           // r x k
-	moved    []bool              // columns that were pivoted on: their base column is zero
-	gathered []int               // the columns whose H_RK X are in products
-	products []float64           // a row of |R| for each
-	x        []float64           // scratch
-	all      bool                // M is computed at once: worth it where most of its columns are asked for
-	mrr      []float64           // r x r: M, if all
-	likely   func(c int) float64 // rates how soon column c of R may be brought back; nothing above 0: not soon
-	rating   []float64
+	inK, inR []int     // columns of K and R when the panel began
+	slot     []int     // place in inK or inR; -1 for dead columns
+	baseK    []bool    // in K when the panel began
+	c        []float64 // k x k
+	xt       []float64 // r x k: X^T
+	hrk      []float64 // r x k
+	pivots   bool      // M is computed, which pivots need
+	mrr      []float64 // r x r: M
+	moved    []bool    // columns that were pivoted on: their base column is zero
+	isCore   bool      // S_0 is tri instead of all this, see focus
+	tri      []float64 // a triangle of tiles, see package kernel
+	signed   []float64 // scratch: the panel's columns with their signs
 
 	// panel, in the layout of package kernel
 	depth, t int
@@ -57,6 +53,7 @@ type tableau struct {
 	coef     []float64
 
 	diag, z []float64 // by column, padded
+	won     float64   // what the loss has fallen by in all pivots since it was set to zero
 	near    []float64 // d x m: S(i, j) at i*m + j%m for j < i of the same unit
 	col     []float64 // scratch, padded
 	none    []float64 // scratch for a kernel argument that is not needed
@@ -77,24 +74,22 @@ const (
 // patience is the number of pivots after which setting up anew pays: a panel of t columns has cost d t^2/2 multiply-adds, one of which takes as long as
 // 2.5 of the matrix products for X and M, and 0.8 of the inversion.
 func (s *tableau) patience(k, r float64) int {
-	setup := k * k * (0.6*k + 0.4*r)
-	if s.all {
-		setup += 0.2 * k * r * r
-	}
+	setup := k * (0.6*k*k + 0.4*k*r + 0.2*r*r)
 	return min(max(int(math.Sqrt(2*setup/float64(s.d))), leastPivots), s.depth-s.m)
 }
 
-// newTableau keeps entries within units of m columns current.
-func newTableau(p *Prepared, h []float64, m int) *tableau {
+// newTableau keeps entries within units of m columns current. pivots tells whether there will be any.
+func newTableau(p *Prepared, h []float64, m int, pivots bool) *tableau {
 	d := p.D
 	ld := (d + tile - 1) / tile * tile
 	v := func(n int) []float64 { return make([]float64, n) }
-	depth := min(mostPivots, d+16) + m
-	s := &tableau{k: kernel.ElimOf[float64](), d: d, ld: ld, m: m, whole: p.whole(m), h: h, ridge: p.ridge(), dead: p.Dead, w0: v(d), kept: make([]bool, d), slot: make([]int, d), baseK: make([]bool, d),
-		moved: make([]bool, d), depth: depth, u: v(depth * ld), sign: v(depth), coef: v(depth), diag: v(ld), z: v(ld), near: v(d * m), col: v(ld), none: v(ld),
-		diagTry: v(ld), zTry: v(ld), marked: make([]bool, d), markedZ: v(ld), work: newSmall(m), rating: v(d)}
-	s.likely = s.gain
-	return s
+	depth := m
+	if pivots {
+		depth += min(mostPivots, d+16)
+	}
+	return &tableau{k: kernel.ElimOf[float64](), pivots: pivots, d: d, ld: ld, m: m, whole: p.whole(m), h: h, dead: p.Dead, w0: v(d), kept: make([]bool, d), slot: make([]int, d),
+		baseK: make([]bool, d), moved: make([]bool, d), depth: depth, u: v(depth * ld), sign: v(depth), coef: v(depth), diag: v(ld), z: v(ld), near: v(d * m), col: v(ld), none: v(ld),
+		marked: make([]bool, d), markedZ: v(ld), work: newSmall(m)}
 }
 
 // ridge is what damping adds to the diagonal of H.
@@ -134,6 +129,10 @@ func (s *tableau) start(w []float32, kept []bool) bool {
 
 // rebuild computes S_0 for the columns kept now and empties the panel.
 func (s *tableau) rebuild() bool {
+	if s.isCore {
+		s.apply()
+		return true
+	}
 	s.inK, s.inR, s.t = s.inK[:0], s.inR[:0], 0
 	for i := range s.d {
 		s.moved[i], s.baseK[i] = false, s.kept[i] && !s.dead[i]
@@ -158,11 +157,10 @@ func (s *tableau) rebuild() bool {
 	if k > 0 && r > 0 {
 		kernel.Dgemm(false, false, r, k, k, 1, s.hrk, k, s.c, k, 0, s.xt, k, 1)
 	}
-	if s.all {
+	if s.pivots {
 		s.complement()
 	}
 	s.limit = s.patience(float64(k), float64(r))
-	s.gathered = s.gathered[:0]
 	s.solution()
 	s.entries()
 	return true
@@ -197,13 +195,14 @@ func (s *tableau) solution() {
 	for a, q := range s.inK {
 		s.z[q] = -(s.w0[q] + dw[a])
 	}
-	for b, r := range s.inR {
-		g := dot(s.hrk[b*k:(b+1)*k], dw)
-		row := s.h[r*s.d : (r+1)*s.d]
-		for _, j := range s.inR {
-			g -= row[j] * s.w0[j]
+	for i, v := range s.w0 {
+		s.col[i] = v
+		if s.kept[i] {
+			s.col[i] = 0
 		}
-		s.z[r] = g
+	}
+	for b, r := range s.inR {
+		s.z[r] = dot(s.hrk[b*k:(b+1)*k], dw) - dot(s.h[r*s.d:(r+1)*s.d], s.col)
 	}
 }
 
@@ -218,7 +217,7 @@ func (s *tableau) entries() {
 		for j := lo; j < i; j++ {
 			s.near[i*s.m+j-lo] = s.base(i, j)
 		}
-		if s.slot[i] >= 0 {
+		if !s.dead[i] {
 			s.diag[i] = s.base(i, i)
 		}
 	}
@@ -226,6 +225,9 @@ func (s *tableau) entries() {
 
 // base is S_0(i, j).
 func (s *tableau) base(i, j int) float64 {
+	if s.isCore {
+		return s.tri[kernel.TriangleOrigin(s.ld, min(i, j)/tile)+max(i, j)*tile+min(i, j)%tile]
+	}
 	a, b, k := s.slot[i], s.slot[j], len(s.inK)
 	switch {
 	case a < 0 || b < 0:
@@ -236,44 +238,22 @@ func (s *tableau) base(i, j int) float64 {
 		return s.xt[b*k+a]
 	case s.baseK[j]:
 		return s.xt[a*k+b]
-	case s.all:
+	case s.pivots:
 		return s.mrr[a*len(s.inR)+b]
 	}
 	return s.h[i*s.d+j] - dot(s.hrk[a*k:(a+1)*k], s.xt[b*k:(b+1)*k])
 }
 
-// baseColumn writes column p of S_0, without the rows of columns that were pivoted on, to s.col; with only set, just its rows in K.
-func (s *tableau) baseColumn(p int, only bool) {
+// baseColumn writes column p of S_0, without the rows of columns that were pivoted on, to s.col.
+func (s *tableau) baseColumn(p int) {
 	clear(s.col)
-	a, k := s.slot[p], len(s.inK)
-	if s.moved[p] || a < 0 {
+	if s.moved[p] || s.dead[p] {
 		return
 	}
-	if s.baseK[p] {
-		for i, q := range s.inK {
-			s.col[q] = -s.c[a*k+i]
-		}
-		for i, r := range s.inR {
-			s.col[r] = s.xt[i*k+a]
-		}
+	if s.isCore {
+		kernel.TriangleColumn(s.col, s.tri, s.ld, p)
 	} else {
-		x := s.xt[a*k : (a+1)*k]
-		for i, q := range s.inK {
-			s.col[q] = x[i]
-		}
-		switch {
-		case only:
-		case s.all:
-			for i, v := range s.mrr[a*len(s.inR) : (a+1)*len(s.inR)] {
-				s.col[s.inR[i]] = v
-			}
-		default:
-			row := s.h[p*s.d : (p+1)*s.d]
-			y, step := s.explained(p)
-			for i, r := range s.inR {
-				s.col[r] = row[r] - y[i*step]
-			}
-		}
+		s.joinColumn(s.slot[p], s.baseK[p])
 	}
 	for i, m := range s.moved {
 		if m {
@@ -282,49 +262,25 @@ func (s *tableau) baseColumn(p int, only bool) {
 	}
 }
 
-// explained is H_RK X_Kp for column p of R, element i at [i*step]. It is computed for several columns at once, those that likely rates highest, as they
-// may be asked for next: a matrix product is many times faster than a dot product after the other.
-func (s *tableau) explained(p int) (x []float64, step int) {
-	if i := slices.Index(s.gathered, p); i >= 0 {
-		return s.products[i:], len(s.gathered)
-	}
-	r, k := len(s.inR), len(s.inK)
-	s.gathered = append(s.gathered[:0], p)
-	for _, c := range s.inR {
-		s.rating[c] = -1
-		if !s.moved[c] && c != p {
-			s.rating[c] = s.likely(c)
+// joinColumn writes column a of [-C X] or [X^T M] to s.col.
+func (s *tableau) joinColumn(a int, inK bool) {
+	k, r := len(s.inK), len(s.inR)
+	if inK {
+		for i, q := range s.inK {
+			s.col[q] = -s.c[a*k+i]
 		}
-	}
-	for len(s.gathered) < min(batch, r) {
-		best, at := 0.0, -1
-		for _, c := range s.inR {
-			if s.rating[c] > best {
-				best, at = s.rating[c], c
-			}
+		for i, q := range s.inR {
+			s.col[q] = s.xt[i*k+a]
 		}
-		if at < 0 {
-			break
-		}
-		s.gathered = append(s.gathered, at)
-		s.rating[at] = -1
+		return
 	}
-	n := len(s.gathered)
-	s.x = resize(s.x, n*k)
-	for i, c := range s.gathered {
-		copy(s.x[i*k:(i+1)*k], s.xt[s.slot[c]*k:(s.slot[c]+1)*k])
+	for i, v := range s.xt[a*k : (a+1)*k] {
+		s.col[s.inK[i]] = v
 	}
-	s.products = resize(s.products, n*r)
-	if k == 0 {
-		clear(s.products)
-	} else {
-		kernel.Dgemm(false, true, r, n, k, 1, s.hrk, k, s.x, k, 0, s.products, n, 1)
+	for i, v := range s.mrr[a*r : (a+1)*r] {
+		s.col[s.inR[i]] = v
 	}
-	return s.products, n
 }
-
-// batch is how many columns explained computes at once.
-const batch = 16
 
 // coefficients sets coef to s_t u_t[p] for the first n columns of the panel.
 func (s *tableau) coefficients(p, n int) []float64 {
@@ -346,8 +302,9 @@ func (s *tableau) pivot(p int) bool {
 	pp := s.diag[p]
 	sign := math.Copysign(1, pp)
 	inv := 1 / math.Sqrt(math.Abs(pp))
-	s.baseColumn(p, false)
+	s.baseColumn(p)
 	zp := s.z[p]
+	s.won += zp * zp / pp / 2
 	s.k.Step(s.u, s.depth, s.t, s.col, s.coefficients(p, s.t), inv, zp*sign*inv, s.none, s.z)
 	up := s.u[p/tile*s.depth*tile+p%tile:]
 	for t := range s.t {

@@ -74,7 +74,7 @@ func TestTableau(t *testing.T) {
 			for i := range kept {
 				kept[i] = rng.IntN(2) == 0
 			}
-			s := newTableau(p, p.damped(), c.m)
+			s := newTableau(p, p.damped(), c.m, true)
 			if !s.start(w.Data, kept) {
 				t.Fatal("the kept columns' Hessian is not definite")
 			}
@@ -114,7 +114,7 @@ func compareTableau(t *testing.T, s *tableau, when string) {
 				near("near", i, j, s.entry(i, j), want[i*d+j])
 			}
 		}
-		s.baseColumn(i, false)
+		s.baseColumn(i)
 		for j := range d {
 			if s.dead[j] {
 				continue

@@ -109,12 +109,7 @@ func (s *tableau) trial(b int) int {
 		pp := s.diagTry[p]
 		sign := math.Copysign(1, pp)
 		inv := 1 / math.Sqrt(math.Abs(pp))
-		s.baseColumn(p, true)
-		for j := b * s.m; j < (b+1)*s.m; j++ {
-			if !s.moved[p] && !s.moved[j] {
-				s.col[j] = s.base(p, j)
-			}
-		}
+		s.baseColumn(p)
 		coef := s.coefficients(p, s.t+n)
 		s.k.Step(s.u, s.depth, s.t+n, s.col, coef, inv, s.zTry[p]*sign*inv, s.diagTry, s.zTry)
 		s.sign[s.t+n] = sign
