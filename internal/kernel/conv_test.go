@@ -91,7 +91,7 @@ func TestRunDepthwise(t *testing.T) {
 	everyForm(t, func(t *testing.T) {
 		r := newRand()
 		for _, q := range []struct{ in, mid, size, k, stride, dilation, pad int }{
-			{16, 19, 125, 3, 2, 1, 1}, {5, 70, 64, 3, 1, 1, 1}, {40, 33, 100, 5, 2, 1, 0}, {30, 40, 84, 3, 1, 3, 5}, {9, 70, 65, 1, 3, 1, 0}, {20, 1000, 16, 5, 1, 1, 2}, {3, 5000, 6, 3, 1, 1, 1},
+			{16, 35, 125, 3, 2, 1, 1}, {5, 130, 64, 3, 1, 1, 1}, {40, 53, 100, 5, 2, 1, 0}, {30, 75, 84, 3, 1, 3, 5}, {9, 130, 65, 1, 3, 1, 0}, {12, 2000, 16, 5, 1, 1, 2}, {3, 10000, 6, 3, 1, 1, 1},
 		} {
 			s, d := square(q.in, q.mid, 1, q.size, 1, 1, 1, 0), square(q.mid, q.mid, q.mid, q.size, q.k, q.stride, q.dilation, q.pad)
 			name := fmt.Sprintf("%+v", q)

@@ -55,7 +55,7 @@ const (
 	// pairInput and pairBlock are the most bytes of the input's band and of what is computed from it at a time: they share the cache.
 	pairInput, pairBlock = 448 << 10, 192 << 10
 	// pairLeast is how many bytes the tensor between the two has at least.
-	pairLeast = 1 << 20
+	pairLeast = 2 << 20
 	// pairPanels is the most panels of channels in a block.
 	pairPanels = 4
 )

@@ -65,7 +65,7 @@ var fuseCases = []fuseCase{
 			Node("Conv", "x e -> c").Node("Clip", "c zero six -> cc").Node("Conv", "cc d -> k", "pads", pads, "strides", []int64{2, 2}, "group", 30).
 			Node("Relu", "k -> kk").Node("Conv", "kk p -> q").Node("Add", "q r -> y")
 	}, "Conv+Clip+Conv+Relu+Conv+Add", 0},
-	{"expand and depthwise of a large image, in bands", noise(3, 2, 8, 130, 120), nil, func(b *testmodel.Builder) {
+	{"expand and depthwise of a large image, in bands", noise(3, 2, 8, 180, 180), nil, func(b *testmodel.Builder) {
 		convWeights(b).Init("e", noise(6, 17, 8, 1, 1)).Init("eb", noise(8, 17)).Init("d", noise(5, 17, 1, 3, 3)).Init("p", noise(7, 12, 17, 1, 1)).
 			Node("Conv", "x e eb -> c").Node("Clip", "c zero six -> cc").Node("Conv", "cc d -> k", "pads", pads, "strides", []int64{2, 2}, "group", 17).
 			Node("Conv", "k p -> y")
