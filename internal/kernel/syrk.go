@@ -18,70 +18,75 @@ func SyrkAdd(h []float64, d int, x []float32, n, ldx int, threads int) {
 		threads = 1
 	}
 	t := tiling32()
-	s := syrk{t: t, h: h, d: d, leftSize: roundUp(d, t.mr) * syrkBlock, rightSize: roundUp(d, t.nr) * syrkBlock}
+	s := syrk{t: t, h: h, d: d, size: roundUp(d, t.nr) * syrkBlock}
 	blocks := max(1, min(4, syrkPacked/max(1, d*syrkBlock), (n+syrkBlock-1)/syrkBlock))
 	shared := borrow[float32]()
 	defer shared.giveBack()
-	s.left = grow(&shared.a, blocks*s.leftSize+packSlack)
-	s.right = grow(&shared.b, blocks*s.rightSize+packSlack)
+	s.panels = grow(&shared.b, blocks*s.size+packSlack)
+	squares := (d + t.nr - 1) / t.nr
+	squares = squares * (squares + 1) / 2
+	workers := max(1, min(threads, squares))
 	for p := 0; p < n; p += blocks * syrkBlock {
 		s.rows = min(blocks*syrkBlock, n-p)
-		parallelStep(threads, d, t.mr*t.nr, func(lo, hi int) {
-			s.each(func(at, kb int, left, right []float32) {
-				packPanels(left[lo*kb:], t.mr, x, ldx, false, p+at, kb, lo, hi-lo, 1)
-				packPanels(right[lo*kb:], t.nr, x, ldx, false, p+at, kb, lo, hi-lo, 1)
+		parallelStep(threads, d, t.nr, func(lo, hi int) {
+			s.each(func(at, kb int, panels []float32) {
+				packPanels(panels[lo*kb:], t.nr, x, ldx, false, p+at, kb, lo, hi-lo, 1)
 			})
 		})
-		Parallel(threads, threads, func(lo, hi int) {
-			for w := lo; w < hi; w++ {
-				s.columns(syrkCut(d, t.nr, w, threads), syrkCut(d, t.nr, w+1, threads))
-			}
-		})
+		Parallel(workers, workers, func(lo, hi int) { s.squares(lo*squares/workers, hi*squares/workers) })
 	}
 }
 
-// syrk is rows of X, laid out in blocks of syrkBlock, on their way into h.
+// syrk is rows of X, laid out in blocks of syrkBlock as panels of nr columns, on their way into h. Both sides of the products are read from them:
+// the left one in pieces of up to mr columns.
 type syrk struct {
-	t                   *tiling[float32]
-	h                   []float64
-	d, rows             int
-	left, right         []float32
-	leftSize, rightSize int
+	t       *tiling[float32]
+	h       []float64
+	d, rows int
+	panels  []float32
+	size    int // of a block
 }
 
 // each calls do with the first row and the rows of each block, and where it lies.
-func (s *syrk) each(do func(at, kb int, left, right []float32)) {
+func (s *syrk) each(do func(at, kb int, panels []float32)) {
 	for i, at := 0, 0; at < s.rows; i, at = i+1, at+syrkBlock {
-		do(at, min(syrkBlock, s.rows-at), s.left[i*s.leftSize:], s.right[i*s.rightSize:])
+		do(at, min(syrkBlock, s.rows-at), s.panels[i*s.size:])
 	}
 }
 
-// syrkCut returns the first column of worker w: the triangles left of the cuts have areas proportional to w.
-func syrkCut(d, nr, w, workers int) int {
-	return min(d, roundUp(int(float64(d)*math.Sqrt(float64(w)/float64(workers))), nr))
-}
-
-// columns adds the products of all blocks to columns [j0, j1) of the upper triangle.
-func (s *syrk) columns(j0, j1 int) {
+// squares adds the products of all blocks to squares from..to-1 of the upper triangle, nr x nr each, counted down one column of squares
+// after the other: (0,0), (0,1), (1,1), (0,2), ...
+func (s *syrk) squares(from, to int) {
 	t, buf := s.t, borrow[float32]()
 	defer buf.giveBack()
 	tile := grow(&buf.tile, t.mr*t.nr)
-	for ic := 0; ic < j1; ic += t.mc {
-		for j := max(j0, ic/t.nr*t.nr); j < j1; j += t.nr {
-			cols := min(t.nr, s.d-j)
-			for i := ic; i < min(ic+t.mc, j+cols); i += t.mr {
-				rows := min(t.mr, s.d-i)
-				s.each(func(_, kb int, left, right []float32) {
-					t.micro(rows, t.nr, kb, left[i*kb:], 1, t.mr, right[j*kb:], t.nr, tile, t.nr, false, nil)
-					for r := range rows {
-						if skip := max(0, i+r-j); skip < cols {
-							row := (i+r)*s.d + j
-							active.addWide(s.h[row+skip:row+cols], tile[r*t.nr+skip:r*t.nr+cols])
-						}
-					}
-				})
+	column := func(square int) int { return int((math.Sqrt(float64(8*square+1)) - 1) / 2) }
+	last := column(max(from, to-1))
+	step := max(1, t.mc/t.nr) // squares whose left sides stay in the cache
+	for ic := 0; ic <= last; ic += step {
+		for j := max(column(from), ic); j <= last; j++ {
+			first := j * (j + 1) / 2
+			for i := max(ic, from-first); i < min(ic+step, j+1, to-first); i++ {
+				s.square(i*t.nr, j*t.nr, tile)
 			}
 		}
+	}
+}
+
+// square adds the products of all blocks to the square at (i0, j).
+func (s *syrk) square(i0, j int, tile []float32) {
+	t, cols := s.t, min(s.t.nr, s.d-j)
+	for i := i0; i < min(i0+t.nr, j+cols); i += t.mr {
+		rows := min(t.mr, i0+t.nr-i, s.d-i)
+		s.each(func(_, kb int, panels []float32) {
+			t.micro(rows, t.nr, kb, panels[i0*kb+i-i0:], 1, t.nr, panels[j*kb:], t.nr, tile, t.nr, false, nil)
+			for r := range rows {
+				if skip := max(0, i+r-j); skip < cols {
+					row := (i+r)*s.d + j
+					active.addWide(s.h[row+skip:row+cols], tile[r*t.nr+skip:r*t.nr+cols])
+				}
+			}
+		})
 	}
 }
 
