@@ -55,7 +55,7 @@ func (l *ladder) loss() float64 { return l.rungs[l.at].loss }
 func (l *ladder) base() int { return len(l.rungs) / 2 }
 
 // reach is how many units a row may gain or lose in one refinement.
-func reach(units int) int { return min(2+units/24, 24) }
+func reach(units int) int { return min(2+units/24, 40) }
 
 // amplitudes is how far a row oscillates, as shares of its reach: fast at first, fine in the end. More rounds of these few win more than more of them in a round,
 // where the columns that take part stay the same.

@@ -68,11 +68,11 @@ func RefineNM(ctx context.Context, w Matrix, res *Result, p *Prepared, n, m int,
 }
 
 // A search for exchanges ends after searchBase and another 1/searchShare of the columns many exchanges without a new lowest loss. Longer ones go on
-// winning, at falling rates: of 4:8 losses on five reference problems 12.4 % were won without going uphill, 14.1 % so (in 1.7 times the time), 14.6 % with
-// a sixth of the columns (in 3 times), and about 18 % in thousands of exchanges.
+// winning, at falling rates: of 4:8 losses on five reference problems 12.4 % were won without going uphill, 14.1 % with a 24th of the columns (in 1.7
+// times the time), 14.6 % with a sixth (in 3 times), and about 18 % in thousands of exchanges on some of their rows.
 const (
 	searchBase  = 16
-	searchShare = 24
+	searchShare = 16
 )
 
 // tenure is the number of exchanges for which a column that changed sides stays there; it varies with the step, so that the search does not run in circles.

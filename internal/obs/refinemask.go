@@ -107,7 +107,7 @@ func climbAll(ctx context.Context, w Matrix, p *Prepared, h []float64, c int, ro
 
 // Rounds of RefineMask, and the share of the loss that one must win to be followed by another.
 const (
-	maskRounds = 3
+	maskRounds = 6
 	leastRound = 1e-3
 )
 
