@@ -227,3 +227,52 @@ func nearAll[T Float](t *testing.T, what string, got, want []T, scale float64) {
 		near(t, what, i, float64(got[i]), float64(want[i]), tol*math.Max(1, math.Abs(float64(want[i]))))
 	}
 }
+
+func TestTriangleColumns(t *testing.T) {
+	r := newRand()
+	const ld = 5 * Tile
+	a, at := make([]float64, TriangleSize(ld)), func(i, j int) int { return TriangleOrigin(ld, j/Tile) + i*Tile + j%Tile }
+	full := make([]float64, ld*ld)
+	for i := range ld {
+		for j := range i + 1 {
+			v := r.Float64()
+			full[i*ld+j], full[j*ld+i], a[at(i, j)] = v, v, v
+			if i/Tile == j/Tile {
+				a[at(j, i)] = v
+			}
+		}
+	}
+	for _, c := range []int{1, 2, 4, 7} {
+		for p := 0; p+c <= ld; p++ {
+			for n := roundUp(p+c, Tile); n <= ld; n += Tile {
+				got := make([]float64, c*n)
+				TriangleColumns(got, a, ld, p, c, n)
+				for k := range c {
+					nearAll(t, fmt.Sprintf("column %d of %d from %d", k, c, p), got[k*n:(k+1)*n], full[(p+k)*ld:][:n], 0)
+				}
+			}
+		}
+	}
+}
+
+// The depth of the panels changes an inverse by rounding only.
+func TestSweepDepth(t *testing.T) {
+	const n = 290
+	r := newRand()
+	h := make([]float64, n*n)
+	SyrkAdd(h, n, random(r, 2*n*n), 2*n, n, 2)
+	Mirror(h, n)
+	want := clone(h)
+	if err := CholInverse64(want, n, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, depth := range []int{64, 128} {
+		for _, threads := range []int{1, 3} {
+			got := clone(h)
+			if err := invertInPanels(got, n, depth, threads); err != nil {
+				t.Fatal(err)
+			}
+			nearAll(t, fmt.Sprintf("depth %d, %d threads", depth, threads), got, want, 1e4)
+		}
+	}
+}

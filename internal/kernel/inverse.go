@@ -15,10 +15,22 @@ import (
 //
 // which is one update A -= V V^T with V_i = U_i, V_P = -L^-T, after A_iP and A_PP were set to zero. When all is swept A holds -A^-1.
 func CholInverse64(a []float64, n, threads int) error {
+	depth := 64
+	switch {
+	case n < 640:
+		depth = 32 // what the blocks' own factors cost counts
+	case n >= 2048:
+		depth = 128 // the matrix comes from memory
+	}
+	return invertInPanels(a, n, depth, threads)
+}
+
+// invertInPanels is CholInverse64 with panels of depth columns.
+func invertInPanels(a []float64, n, depth, threads int) error {
 	if n == 0 {
 		return nil
 	}
-	s := newSweep(a, n, threads)
+	s := newSweep(a, n, depth, threads)
 	defer s.release()
 	for p := 0; p < n; p += s.depth {
 		if err := s.panel(p, min(p+s.depth, n)); err != nil {
@@ -40,14 +52,8 @@ type sweep struct {
 	col, coef, diag, idle []float64 // coef: row t of L for column t of the block, its diagonal inverted
 }
 
-func newSweep(a []float64, n, threads int) *sweep {
-	s := &sweep{k: ElimOf[float64](), n: n, ld: roundUp(n, Tile), threads: threads, depth: 64}
-	switch {
-	case n < 640:
-		s.depth = 32 // what the blocks' own factors cost counts
-	case n >= 2048:
-		s.depth = 128 // the matrix comes from memory
-	}
+func newSweep(a []float64, n, depth, threads int) *sweep {
+	s := &sweep{k: ElimOf[float64](), n: n, ld: roundUp(n, Tile), threads: threads, depth: depth}
 	if n*n*s.depth < smallProduct {
 		s.threads = 1
 	}
@@ -218,5 +224,31 @@ func triangleRows[T Float](dst, a []T, ld, p, from int) {
 		for k := range c {
 			c[k] = x[k*Tile]
 		}
+	}
+}
+
+// TriangleColumns is TriangleColumn for the c columns from p on, one after the other, n elements each. Four columns within a tile are read
+// together, since their elements lie side by side.
+func TriangleColumns[T Float](dst, a []T, ld, p, c, n int) {
+	if c != 4 || p%Tile > Tile-4 {
+		for k := range c {
+			TriangleColumn(dst[k*n:(k+1)*n], a, ld, p+k)
+		}
+		return
+	}
+	above := min(n, (p/Tile+1)*Tile)
+	for k := range c {
+		triangleRows(dst[k*n:][:above], a, ld, p+k, 0)
+	}
+	if above == n {
+		return
+	}
+	o := TriangleOrigin(ld, p/Tile) + p%Tile
+	x, y, z, w := dst[above:n], dst[n+above:2*n], dst[2*n+above:3*n], dst[3*n+above:4*n]
+	y, z, w = y[:len(x)], z[:len(x)], w[:len(x)]
+	a = a[o+above*Tile:]
+	for i := range x {
+		v := (*[4]T)(a[i*Tile:])
+		x[i], y[i], z[i], w[i] = v[0], v[1], v[2], v[3]
 	}
 }

@@ -65,7 +65,7 @@ type engine[T number] struct {
 	n, t   int // surviving columns when the panel began; columns eliminated since
 	depth  int // panel columns until the next update
 	stride int // rows from one tile of the panel to the next: one more than depth, so that tiles fall on different lines of the cache
-	col    []T
+	col    []T // columns of a unit
 	coef   []T
 
 	// By position; padded to whole tiles with pen = +Inf.
@@ -121,7 +121,7 @@ func (m *tiled[T]) index(i, j int) int { return kernel.TriangleOrigin(m.ld, j/ti
 func newEngine[T number](base *tiled[T]) *engine[T] {
 	ld := base.ld
 	v := func(n int) []T { return make([]T, n) }
-	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: kernel.Slab[T](kernel.TriangleSize(ld)), u: kernel.Slab[T]((deepest + 1) * ld), unit: base.unit, keep: kernel.Slab[T](deepest * ld), col: v(ld), coef: v(deepest),
+	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: kernel.Slab[T](kernel.TriangleSize(ld)), u: kernel.Slab[T]((deepest + 1) * ld), unit: base.unit, keep: kernel.Slab[T](deepest * ld), col: v(ld * base.unit), coef: v(deepest),
 		w: v(ld), diag: v(ld), pen: v(ld), at: make([]int32, ld), pos: make([]int32, base.d), gone: make([]bool, base.d), out: v(base.d)}
 }
 
@@ -196,7 +196,7 @@ func (e *engine[T]) setDepth() {
 // eliminate gives the column at position p its value, moves the other weights and appends the column to the panel.
 func (e *engine[T]) eliminate(p int, value T) float64 {
 	n := e.padded()
-	kernel.TriangleColumn(e.col[:n], e.a, e.base.ld, p)
+	col := e.column(p, n)
 	up := e.u[p/tile*e.stride*tile+p%tile:]
 	for s := range e.t {
 		e.coef[s] = up[s*tile]
@@ -204,11 +204,20 @@ func (e *engine[T]) eliminate(p int, value T) float64 {
 	d := float64(e.diag[p])
 	diff := float64(e.w[p]) - float64(value)
 	inv := 1 / math.Sqrt(d)
-	e.k.Step(e.u, e.stride, e.t, e.col[:n], e.coef, T(inv), T(diff*inv), e.diag, e.w)
+	e.k.Step(e.u, e.stride, e.t, col, e.coef, T(inv), T(diff*inv), e.diag, e.w)
 	e.t++
 	c := e.at[p]
 	e.w[p], e.pen[p], e.gone[c], e.out[c] = value, T(inf), true, value
 	return diff * diff / d / 2
+}
+
+// column is the first n elements of column p of A. The columns of a unit, which go one after the other, are fetched together.
+func (e *engine[T]) column(p, n int) []T {
+	k := (p - e.base.rest) % e.unit
+	if k == 0 {
+		kernel.TriangleColumns(e.col, e.a, e.base.ld, p, e.unit, n)
+	}
+	return e.col[k*n : (k+1)*n]
 }
 
 // update ends the panel: A -= U U^T over the survivors, which move to positions 0 .. n-t-1.
@@ -296,18 +305,29 @@ func (e *engine[T]) takeColumns(ms []move, n int) {
 func (e *engine[T]) putColumns(ms []move, q, n int) {
 	ld := e.base.ld
 	a := e.a[kernel.TriangleOrigin(ld, q):]
-	for k, m := range ms {
+	for k := 0; k < len(ms); k++ {
+		m := ms[k]
 		if m.to < q*tile {
 			continue
 		}
 		x := e.keep[k*ld : (k+1)*ld]
 		v := *(*[tile]T)(x[q*tile:])
 		*(*[tile]T)(a[m.to*tile:]) = v
-		if m.to/tile == q {
-			lane := a[m.to%tile:]
-			for i := q * tile; i < n; i++ {
-				lane[i*tile] = x[i]
+		if m.to/tile != q {
+			continue
+		}
+		lane := a[m.to%tile:]
+		if at := m.to%tile - k%4; e.unit == 4 && at >= 0 && at <= tile-4 { // the four columns of a unit stay side by side, here in one tile
+			if k%4 == 0 {
+				y, z, w := e.keep[(k+1)*ld:][:n], e.keep[(k+2)*ld:][:n], e.keep[(k+3)*ld:][:n]
+				for i := q * tile; i < n; i++ {
+					*(*[4]T)(lane[i*tile:]) = [4]T{x[i], y[i], z[i], w[i]}
+				}
 			}
+			continue
+		}
+		for i := q * tile; i < n; i++ {
+			lane[i*tile] = x[i]
 		}
 	}
 }
