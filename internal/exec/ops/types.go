@@ -51,6 +51,9 @@ func typeError(i int, x *tensor) error {
 	if exec.IsSequence(x) {
 		return fmt.Errorf("input %d is a sequence, expected a tensor", i)
 	}
+	if exec.IsOptional(x) {
+		return fmt.Errorf("input %d is an optional, expected a tensor: OptionalGetElement takes it out", i)
+	}
 	return fmt.Errorf("input %d: element type %v is not supported by this operator", i, x.Type)
 }
 

@@ -39,6 +39,9 @@ func variadic(pair typed, last func(c *exec.Call, n int) error) func(*graph.Node
 		if err := sameType(c, 0, len(in)); err != nil {
 			return err
 		}
+		if pair[in[0].Type] == nil { // of one input, nothing else would look at it
+			return typeError(0, in[0])
+		}
 		c.KeepInputs() // their numbers change below
 		acc := in[0]
 		for _, x := range in[1:] {
