@@ -333,6 +333,9 @@ func (e *Executor) prepare(st *step) (err error) {
 	if !st.op.Native {
 		k = widened(k)
 	}
+	if !st.op.Containers {
+		k = ofTensors(k)
+	}
 	st.kernel = k
 	return nil
 }

@@ -23,6 +23,9 @@ type Op struct {
 	// Native kernels take tensors as they are. For the others the executor widens inputs of the small floating-point types
 	// (float16, bfloat16, float8, float4) to float32 and rounds float32 results back to that type.
 	Native bool
+
+	// Containers tells that the kernel takes inputs that are no tensors: sequences, optionals and maps. For the others they are an error.
+	Containers bool
 }
 
 // Kernel computes c.Out from c.In. It must not write to its inputs.

@@ -1,6 +1,10 @@
 package exec
 
-import "github.com/obc-onnx/obc/onnxio"
+import (
+	"fmt"
+
+	"github.com/obc-onnx/obc/onnxio"
+)
 
 // Values that are no tensors travel as a Tensor of type Undefined whose Data is one of the types below.
 
@@ -34,6 +38,26 @@ func IsSequence(x *onnxio.Tensor) bool { _, ok := x.Data.(*Sequence); return ok 
 
 // IsOptional reports whether x is an optional.
 func IsOptional(x *onnxio.Tensor) bool { _, ok := x.Data.(*Optional); return ok }
+
+// ofTensors is the kernel k, to which inputs that are no tensors do not come.
+func ofTensors(k Kernel) Kernel {
+	return func(c *Call) error {
+		for i, x := range c.In {
+			if x == nil || x.Type != onnxio.Undefined {
+				continue
+			}
+			switch x.Data.(type) {
+			case *Sequence:
+				return fmt.Errorf("input %d is a sequence, expected a tensor", i)
+			case *Optional:
+				return fmt.Errorf("input %d is an optional, expected a tensor: OptionalGetElement takes it out", i)
+			case *Map:
+				return fmt.Errorf("input %d is a map, expected a tensor", i)
+			}
+		}
+		return k(c)
+	}
+}
 
 // toFloat64 is a float32 tensor with its elements widened.
 func toFloat64(x *onnxio.Tensor) *onnxio.Tensor {

@@ -425,8 +425,8 @@ func inferScan(n *graph.Node) error {
 
 func init() {
 	exec.Register(
-		exec.Op{Name: "If", Since: 1, Infer: inferIf, Prepare: always(ifKernel), Native: true},
-		exec.Op{Name: "Loop", Since: 1, Infer: inferLoop, Prepare: always(loopKernel), Native: true},
-		exec.Op{Name: "Scan", Since: 8, Infer: inferScan, Prepare: prepareScan, Native: true},
+		exec.Op{Name: "If", Since: 1, Infer: inferIf, Prepare: always(ifKernel), Native: true, Containers: true},
+		exec.Op{Name: "Loop", Since: 1, Infer: inferLoop, Prepare: always(loopKernel), Native: true, Containers: true},
+		exec.Op{Name: "Scan", Since: 8, Infer: inferScan, Prepare: prepareScan, Native: true, Containers: true},
 	)
 }

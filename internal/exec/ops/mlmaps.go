@@ -205,7 +205,7 @@ func inferDictVectorizer(n *graph.Node) error {
 
 func init() {
 	reg := func(name string, infer graph.InferRule, prepare func(*graph.Node, *exec.Prep) (exec.Kernel, error)) {
-		exec.Register(exec.Op{Domain: domainML, Name: name, Since: 1, Infer: infer, Prepare: prepare, Native: true})
+		exec.Register(exec.Op{Domain: domainML, Name: name, Since: 1, Infer: infer, Prepare: prepare, Native: true, Containers: true})
 	}
 	reg("ZipMap", inferZipMap, prepareZipMap)
 	reg("DictVectorizer", inferDictVectorizer, prepareDictVectorizer)

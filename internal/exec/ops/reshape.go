@@ -352,7 +352,7 @@ func init() {
 		exec.Op{Name: "Flatten", Since: 1, Infer: inferFlatten, Prepare: prepareFlatten, Native: true},
 		exec.Op{Name: "Squeeze", Since: 1, Infer: inferSqueeze, Prepare: prepareSqueeze(squeezed), Native: true},
 		exec.Op{Name: "Unsqueeze", Since: 1, Infer: inferUnsqueeze, Prepare: prepareSqueeze(unsqueezed), Native: true},
-		exec.Op{Name: "Identity", Since: 1, Infer: sameAs(0), Prepare: always(identity), Native: true},
+		exec.Op{Name: "Identity", Since: 1, Infer: sameAs(0), Prepare: always(identity), Native: true, Containers: true},
 		exec.Op{Name: "Shape", Since: 1, Infer: inferShape, Prepare: prepareShape, Native: true},
 		exec.Op{Name: "Size", Since: 1, Infer: func(n *graph.Node) error {
 			n.SetOut(0, onnxio.Int64, graph.Shape{})

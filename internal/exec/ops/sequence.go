@@ -270,7 +270,7 @@ func optionalGetElement(c *exec.Call) error {
 
 func init() {
 	reg := func(name string, infer graph.InferRule, prepare func(*graph.Node, *exec.Prep) (exec.Kernel, error)) {
-		exec.Register(exec.Op{Name: name, Since: 1, Infer: infer, Prepare: prepare, Native: true})
+		exec.Register(exec.Op{Name: name, Since: 1, Infer: infer, Prepare: prepare, Native: true, Containers: true})
 	}
 	reg("SequenceConstruct", nil, always(sequenceConstruct))
 	reg("SequenceEmpty", nil, func(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {

@@ -48,12 +48,6 @@ func by(i int, forms typed) exec.Kernel {
 }
 
 func typeError(i int, x *tensor) error {
-	if exec.IsSequence(x) {
-		return fmt.Errorf("input %d is a sequence, expected a tensor", i)
-	}
-	if exec.IsOptional(x) {
-		return fmt.Errorf("input %d is an optional, expected a tensor: OptionalGetElement takes it out", i)
-	}
 	return fmt.Errorf("input %d: element type %v is not supported by this operator", i, x.Type)
 }
 
