@@ -44,6 +44,7 @@ var convCases = []ConvShape{
 	square(3, 20, 1, 20, 3, 2, 1, 1),
 	square(8, 7, 1, 7, 1, 1, 1, 0),
 	square(8, 7, 1, 7, 1, 2, 1, 0),
+	square(24, 140, 1, 14, 1, 1, 1, 0), // widens: threads share the channels
 	square(8, 12, 4, 6, 3, 1, 2, 2),
 	square(40, 16, 1, 5, 3, 1, 1, 1),
 	square(6, 6, 2, 33, 5, 3, 1, 2),

@@ -157,7 +157,11 @@ func (c *IntConv) runQuads(s ConvShape, n int, x Codes, y convOut, threads int) 
 			defer unfoldPool.Put(u)
 			q.unfold(s, u, zero, threads)
 		}
-		parallelStep(threads, pix, c.quads.nr, q.columns)
+		if q.sharesRows() {
+			parallelStep(threads, m, c.quads.mr, func(lo, hi int) { q.block(lo, hi, 0, pix) })
+		} else {
+			parallelStep(threads, pix, c.quads.nr, func(lo, hi int) { q.block(0, m, lo, hi) })
+		}
 	})
 }
 
@@ -199,8 +203,15 @@ func (q *quadConv) unfold(s ConvShape, u *unfold, zero int32, threads int) {
 	u.fill, q.image = 0, u
 }
 
-// columns computes the output positions [lo, hi), a panel at a time.
-func (q *quadConv) columns(lo, hi int) {
+// sharesRows tells whether the threads share the output channels, so that each packs all of the input: for small images, where there are too
+// few panels of positions to share, and somewhat larger ones of convolutions that widen, whose weights are then read once.
+func (q *quadConv) sharesRows() bool {
+	t := q.c.quads
+	return q.image == nil && q.m >= 8*t.mr && (q.pix <= 2*t.nr || q.pix <= 8*t.nr && q.m >= 2*q.channels)
+}
+
+// block computes output channels [from, to), positions [lo, hi), a panel of positions at a time.
+func (q *quadConv) block(from, to, lo, hi int) {
 	t, b := q.c.quads, quadPool.Get().(*quadScratch)
 	defer quadPool.Put(b)
 	b.panel = grow(&b.panel, q.k*t.nr)
@@ -211,8 +222,8 @@ func (q *quadConv) columns(lo, hi int) {
 		} else {
 			t.packRowsOfBytes(b.panel, t.nr, q.planes[j:], q.pix, q.channels, cols, q.flip)
 		}
-		for i := 0; i < q.m; i += t.mr {
-			q.tile(b, i, min(t.mr, q.m-i), j, cols)
+		for i := from; i < to; i += t.mr {
+			q.tile(b, i, min(t.mr, to-i), j, cols)
 		}
 	}
 }

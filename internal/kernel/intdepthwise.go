@@ -83,19 +83,24 @@ func (d *IntDepthwise) run(s ConvShape, n int, x Codes, bias []float32, threads 
 	Parallel(threads, n*s.InC, func(lo, hi int) {
 		k := depthwisePool.Get().(*depthwise)
 		defer depthwisePool.Put(k)
-		k.set(s, 1)
+		room := k.set(s, hi-lo)
 		k.image, k.sums = grow(&k.image, plane), grow(&k.sums, pix+narrowWidth)
-		for c := lo; c < hi; c++ {
-			if from := x.Bytes[c*plane : (c+1)*plane]; x.Signed {
-				active.dequantS(k.image, from, 1, float32(x.Zero))
-			} else {
-				active.dequantU(k.image, from, 1, float32(x.Zero))
+		for ; lo < hi; lo += room {
+			part := min(room, hi-lo)
+			for c := range part {
+				if from := x.Bytes[(lo+c)*plane : (lo+c+1)*plane]; x.Signed {
+					active.dequantS(k.image, from, 1, float32(x.Zero))
+				} else {
+					active.dequantU(k.image, from, 1, float32(x.Zero))
+				}
+				k.load(c, k.image)
 			}
-			k.load(0, k.image)
-			for o := c * mult; o < (c+1)*mult; o++ {
-				// The channel is given by its weights and bias: it has no addend.
-				k.channelOut(0, k.sums[:pix], d.w, e, o)
-				done(o, k.sums[:pix])
+			for c := range part {
+				for o := (lo + c) * mult; o < (lo+c+1)*mult; o++ {
+					// The channel is given by its weights and bias: it has no addend.
+					k.channelOut(c, k.sums[:pix], d.w, e, o)
+					done(o, k.sums[:pix])
+				}
 			}
 		}
 	})
