@@ -114,6 +114,9 @@ func maxPool[T number](c *exec.Call, w windowAttrs, colMajor bool, lowest T) err
 		c.Out[1] = c.New(onnxio.Int64, y.Shape...)
 		where = data[int64](c.Out[1])
 	}
+	if y.Len() == 0 {
+		return nil
+	}
 	xd, yd := data[T](x), data[T](y)
 	if where == nil && g.separable() {
 		poolPlanes(c, g, yd, xd, lowest, keepLarger[T], func(int, []T) {})
@@ -184,6 +187,9 @@ func runFold[T float](c *exec.Call, w windowAttrs, f func(values func(fn func(fl
 	}
 	y := c.New(x.Type, append([]int{x.Shape[0], x.Shape[1]}, g.out...)...)
 	c.Out[0] = y
+	if y.Len() == 0 { // its axes may be of any length
+		return nil
+	}
 	xd, yd := data[T](x), data[T](y)
 	in, out := size(g.in), size(g.out)
 	plan := planPool(c, g)
