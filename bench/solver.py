@@ -240,7 +240,7 @@ def main():
     p.add_argument("--warm", type=int, default=4)
     p.add_argument("--parallel", type=int, default=32)
     p.add_argument("--count", type=int, default=2, help="turns")
-    p.add_argument("--more", type=int, default=6, help="runs of obc in a turn, one after the other as the steps of the plain form are")
+    p.add_argument("--more", type=int, default=6, help="1 or more: runs of obc in a turn, one after the other as the steps of the plain form are")
     p.add_argument("--hessian", action="store_true", help="time Hessians instead")
     p.add_argument("--images", type=int, default=32)
     p.add_argument("--convs", nargs="*", default=CONVS, help="channels x size x kernel")
