@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/obs"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -43,13 +44,17 @@ func (quantizeEmbeddings) Apply(ctx context.Context, s *State) (PassReport, erro
 			r.Notes = append(r.Notes, fmt.Sprintf("%s stays float: it is %s too", v.Name, other))
 			continue
 		}
-		codes, scale, noise := roundRows(t.Float32s(), t.Shape[0])
-		if codes == nil {
+		codes, scale, snr, err := roundRows(obs.Matrix{Rows: t.Shape[0], Cols: t.Shape[1], Data: t.Float32s()})
+		if err != nil {
 			r.Notes = append(r.Notes, fmt.Sprintf("%s stays float: it holds infinite values or values that are not numbers", v.Name))
 			continue
 		}
-		r.Notes = append(r.Notes, fmt.Sprintf("%s (%d x %d) is stored as int8, %.1f dB above what is lost", v.Name, t.Shape[0], t.Shape[1], noise))
-		if err := pickCodes(v, onnxio.TensorOf(codes, t.Shape...), onnxio.TensorOf(scale, t.Shape[0], 1)); err != nil {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s (%d x %d) is stored as int8, %.1f dB above what is lost", v.Name, t.Shape[0], t.Shape[1], snr))
+		stored, err := integers(onnxio.Int8, codes, t.Shape)
+		if err != nil {
+			return r, err
+		}
+		if err := pickCodes(v, stored, onnxio.TensorOf(scale, t.Shape[0], 1)); err != nil {
 			return r, err
 		}
 		r.Changes++
@@ -73,33 +78,25 @@ func otherReader(v *graph.Value) string {
 	return ""
 }
 
-// roundRows is x, whose rows are equally long, as int8 times a scale for each row, symmetric, and the signal-to-noise ratio in dB. It
-// is nil when x is not finite.
-func roundRows(x []float32, rows int) (codes []int8, scale []float32, snr float64) {
-	codes, scale = make([]int8, len(x)), make([]float32, rows)
-	cols := len(x) / rows
-	var signal, noise float64
-	for r := range rows {
-		row := x[r*cols : (r+1)*cols]
-		top := float32(0)
-		for _, v := range row {
-			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-				return nil, nil, 0
-			}
-			top = max(top, float32(math.Abs(float64(v))))
-		}
-		scale[r] = top / 127
-		if scale[r] == 0 {
-			scale[r] = 1
-		}
-		for c, v := range row {
-			q := max(-127, min(127, math.RoundToEven(float64(v)/float64(scale[r]))))
-			codes[r*cols+c] = int8(q)
-			d := float64(v) - q*float64(scale[r])
-			signal, noise = signal+float64(v)*float64(v), noise+d*d
-		}
+// rowGrid is one symmetric grid of int8 for each row, over the row's whole range.
+var rowGrid = obs.GridSpec{Bits: 8, Symmetric: true, Signed: true, Narrow: true}
+
+// roundRows is the codes of a table on rowGrid, the scale of each row, and the signal-to-noise ratio in dB. The error is for values that are
+// not finite.
+func roundRows(table obs.Matrix) (codes []int16, scale []float32, snr float64, err error) {
+	g, err := obs.FitGrid(table, rowGrid)
+	if err != nil {
+		return nil, nil, 0, err
 	}
-	return codes, scale, 10 * math.Log10(signal/max(noise, 1e-20*signal, math.SmallestNonzeroFloat64))
+	codes = make([]int16, len(table.Data))
+	var signal, noise float64
+	for i, v := range table.Data {
+		var q float32
+		codes[i], q = g.Quant(i/table.Cols, i%table.Cols, v)
+		d := float64(v) - float64(q)
+		signal, noise = signal+float64(v)*float64(v), noise+d*d
+	}
+	return codes, g.Scale, 10 * math.Log10(signal/max(noise, 1e-20*signal, math.SmallestNonzeroFloat64)), nil
 }
 
 // pickCodes makes the table v one of codes, and each Gather's result the product of the codes and the scale that it picks.

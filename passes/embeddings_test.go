@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/obc-onnx/obc/graph"
-	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/internal/testmodel"
 	"github.com/obc-onnx/obc/onnxio"
 )
@@ -24,23 +22,6 @@ func embedder(table *onnxio.Tensor, other bool) *testmodel.Builder {
 		b.Node("ReduceSum", "table -> all", "keepdims", 0).Outputs("all")
 	}
 	return b
-}
-
-func runOn(t *testing.T, m *onnxio.Model, feeds map[string]*onnxio.Tensor) map[string]*onnxio.Tensor {
-	t.Helper()
-	g, err := graph.New(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := exec.New(g, exec.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := e.Run(context.Background(), feeds, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // TestQuantizeEmbeddings: rows come back within half a step of each row's own scale, the names stay, and no runtime decodes the table.
@@ -67,7 +48,7 @@ func TestQuantizeEmbeddings(t *testing.T) {
 	}
 	copy(ids, []int64{0, 1, 2})
 	feeds := map[string]*onnxio.Tensor{"ids": onnxio.TensorOf(ids, vocabulary/2, 3), "c": onnxio.TensorOf([]bool{true})}
-	got := runOn(t, s.Model, feeds)["rows"].Float32s()
+	got := runOn(t, s.Model, feeds, nil)["rows"].Float32s()
 	for i, id := range ids {
 		row := table.Float32s()[int(id)*width : int(id+1)*width]
 		top := 0.0

@@ -80,10 +80,6 @@ func runWith(t *testing.T, m *onnxio.Model, h *exec.Hooks) map[string]*onnxio.Te
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := exec.New(g, exec.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	feeds := map[string]*onnxio.Tensor{}
 	for i, v := range g.Inputs {
 		if v.IsConst() {
@@ -99,6 +95,20 @@ func runWith(t *testing.T, m *onnxio.Model, h *exec.Hooks) map[string]*onnxio.Te
 		if feeds[v.Name], err = normalTensor(uint64(77+i), 1, shape...).ConvertTo(v.Type); err != nil {
 			t.Fatal(err)
 		}
+	}
+	return runOn(t, m, feeds, h)
+}
+
+// runOn computes the outputs for the given inputs.
+func runOn(t *testing.T, m *onnxio.Model, feeds map[string]*onnxio.Tensor, h *exec.Hooks) map[string]*onnxio.Tensor {
+	t.Helper()
+	g, err := graph.New(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := exec.New(g, exec.Options{})
+	if err != nil {
+		t.Fatal(err)
 	}
 	out, err := e.Run(context.Background(), feeds, h)
 	if err != nil {

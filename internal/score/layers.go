@@ -31,7 +31,8 @@ var ErrNothingShared = errors.New("the models have no layer and no output name i
 
 // Compare runs both graphs on all of the data, each on its own values, and compares the outputs of the reference's layers
 // with the values of the same name, or of the node of the same name, in the other graph. The difference at a layer therefore
-// holds what all layers before it did; it includes a BatchNormalization or bias that the other graph has folded into the layer. Positions that the data's mask marks as padding do not count.
+// holds what all layers before it did; it includes a BatchNormalization or bias that the other graph has folded into the layer.
+// Positions that the data's mask marks as padding do not count.
 func Compare(ctx context.Context, ref, other *graph.Graph, data calib.Dataset, batch int, o exec.Options) (*Compared, error) {
 	refs, err := exec.New(ref, o)
 	if err != nil {
