@@ -157,7 +157,13 @@ func packConv(w *tensor, a convAttrs) func() *kernel.PackedConv {
 	if w.Shape[1] == 1 && group > 1 {
 		return nil // depthwise
 	}
-	x := append([]int{1, w.Shape[1] * group}, w.Shape[2:]...) // an image as large as the kernel
+	x := []int{1, w.Shape[1] * group} // an image as large as the kernel, which dilations spread
+	for i, d := range w.Shape[2:] {
+		if i < len(a.win.dilations) {
+			d = (d-1)*a.win.dilations[i] + 1
+		}
+		x = append(x, d)
+	}
 	s, err := a.shape(&tensor{Type: w.Type, Shape: x}, w, nil)
 	if err != nil {
 		return nil // the run will say why

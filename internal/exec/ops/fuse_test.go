@@ -51,6 +51,12 @@ var fuseCases = []fuseCase{
 	{"conv clip", noise(3, 2, 12, 9, 8), nil, func(b *testmodel.Builder) {
 		convWeights(b).Node("Conv", "x w -> c", "strides", []int64{2, 2}).Node("Clip", "c zero six -> y")
 	}, "Conv+Clip", 0},
+	{"conv of a spread kernel without padding", noise(3, 2, 12, 9, 8), nil, func(b *testmodel.Builder) {
+		convWeights(b).Node("Conv", "x w b -> c", "dilations", []int64{2, 3}).Node("Relu", "c -> y")
+	}, "Conv+Relu", 0},
+	{"conv that cuts its image", noise(3, 2, 12, 9, 8), nil, func(b *testmodel.Builder) {
+		convWeights(b).Node("Conv", "x w b -> c", "pads", []int64{-1, 0, -1, -1}).Node("Relu", "c -> y")
+	}, "", 0},
 	{"conv add relu", noise(3, 2, 12, 9, 8), noise(4, 2, 13, 9, 8), func(b *testmodel.Builder) {
 		convWeights(b).Node("Conv", "x w b -> c", "pads", pads).Node("Add", "r c -> a").Node("Relu", "a -> y")
 	}, "Conv+Add+Relu", 0},

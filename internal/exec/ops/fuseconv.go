@@ -34,7 +34,9 @@ func newConvStage(n *graph.Node, p *exec.Prep) (*convStage, error) {
 	if b == nil {
 		st.given = n.In(2)
 	}
-	st.packed = packConv(w, st.a)
+	if st.packed = packConv(w, st.a); st.packed == nil && !st.depthwise() {
+		return nil, nil // the node says why, or runs by itself
+	}
 	k.takeAdd(p)
 	k.takeLimits(p)
 	return st, nil
