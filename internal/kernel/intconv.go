@@ -180,7 +180,7 @@ type quadConv struct {
 // quadScratch is the memory that one goroutine works in.
 type quadScratch struct {
 	panel, sums []int32
-	codes, rows []byte
+	rows        []byte
 }
 
 var quadPool = sync.Pool{New: func() any { return new(quadScratch) }}
@@ -231,10 +231,10 @@ func (q *quadConv) block(from, to, lo, hi int) {
 // tile computes rows [i, i+rows) of columns [j, j+cols), whose panel is b's.
 func (q *quadConv) tile(b *quadScratch, i, rows, j, cols int) {
 	t := q.c.quads
-	a, panel, whole := q.c.data[q.g][i*4*q.k:], byteWords(b.panel), roundUp(cols, t.vec)
+	a, panel := q.c.data[q.g][i*4*q.k:], byteWords(b.panel)
 	if q.out.r == nil {
 		b.sums = grow(&b.sums, t.mr*t.nr)
-		t.sums(rows, whole, q.k, a, 4, 4*t.mr, panel, 4*t.nr, b.sums, t.nr)
+		t.sums(rows, roundUp(cols, t.vec), q.k, a, 4, 4*t.mr, panel, 4*t.nr, b.sums, t.nr)
 		for r := range rows {
 			d, bias := q.out.sums[(i+r)*q.pix+j:], q.bias[i+r]
 			for l, v := range b.sums[r*t.nr : r*t.nr+cols] {
@@ -243,18 +243,7 @@ func (q *quadConv) tile(b *quadScratch, i, rows, j, cols int) {
 		}
 		return
 	}
-	lo, hi := q.out.codes.limits()
-	e := &rounding{&q.bias[i], &q.out.r.Factor[i], lo, hi, q.out.codes.Zero}
-	dst := q.out.codes.Bytes[i*q.pix+j:]
-	if whole == cols {
-		t.codes(rows, cols, q.k, a, 4, 4*t.mr, panel, 4*t.nr, dst, q.pix, e)
-		return
-	}
-	b.codes = grow(&b.codes, t.mr*t.nr)
-	t.codes(rows, whole, q.k, a, 4, 4*t.mr, panel, 4*t.nr, b.codes, t.nr, e)
-	for r := range rows {
-		copy(dst[r*q.pix:r*q.pix+cols], b.codes[r*t.nr:])
-	}
+	t.codes(rows, cols, q.k, a, 4, 4*t.mr, panel, 4*t.nr, q.out.codes.Bytes[i*q.pix+j:], q.pix, roundingTo(q.out.codes, q.bias, q.out.r.Factor, i))
 }
 
 // packConvPairs packs pairs of channels.

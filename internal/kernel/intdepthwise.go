@@ -2,21 +2,29 @@ package kernel
 
 import "math"
 
-// IntDepthwise is the constant weight of a depthwise convolution of 8-bit integers. It computes in float32, whose sums are exact as long as
-// they stay below 2^24.
+// IntDepthwise is the constant weight of a depthwise convolution of 8-bit integers. Where the processor multiplies quads of bytes and has
+// a form for the shape, codes come from those; else it computes in float32, whose sums are exact as long as they stay below 2^24.
 type IntDepthwise struct {
 	w     []float32 // OutC x KH x KW, without zero points
 	reach []float64 // by output channel: the largest sum
+
+	quads       *quadTiling // nil: none
+	words, sums []int32     // see packDepthQuads
 }
 
 // PackIntDepthwise takes w, OutC x KH x KW, less its zero points: one for each output channel, one for all, or none.
 func PackIntDepthwise[T Byte](s ConvShape, w []T, zero []int32) *IntDepthwise {
+	s = s.normal()
 	taps := s.KH * s.KW
-	d := &IntDepthwise{make([]float32, s.OutC*taps), make([]float64, s.OutC)}
+	d := &IntDepthwise{w: make([]float32, s.OutC*taps), reach: make([]float64, s.OutC)}
 	for i := range d.w {
 		v := int32(w[i]) - zeroAt(zero, i/taps)
 		d.w[i] = float32(v)
 		d.reach[i/taps] += 255 * math.Abs(float64(v))
+	}
+	if from, flip := rawCodes(w, true); quadForm() != nil && allEqual(zero, flipped(0, flip, 128)) {
+		d.quads = quadForm()
+		d.words, d.sums = packDepthQuads(s, from, flip)
 	}
 	return d
 }
@@ -36,6 +44,9 @@ func (d *IntDepthwise) Exact() bool {
 
 // Sums convolves as IntConv.Sums does.
 func (d *IntDepthwise) Sums(s ConvShape, n int, x Codes, y []int32, threads int) {
+	if s = s.normal(); s.OutH()*s.OutW()*n*s.OutC*s.KH*s.KW < smallProduct {
+		threads = 1
+	}
 	d.run(s, n, x, nil, threads, func(o int, sums []float32) {
 		for i, v := range sums {
 			y[o*len(sums)+i] = int32(v)
@@ -45,6 +56,14 @@ func (d *IntDepthwise) Sums(s ConvShape, n int, x Codes, y []int32, threads int)
 
 // Codes convolves as IntConv.Codes does. Biases that make sums inexact are added to integers.
 func (d *IntDepthwise) Codes(s ConvShape, n int, x, y Codes, r *Rounding, threads int) {
+	s = s.normal()
+	if s.OutH()*s.OutW()*n*s.OutC*s.KH*s.KW < smallProduct {
+		threads = 1
+	}
+	if d.quads != nil && depthInQuads(s) {
+		d.codesInQuads(s, n, x, y, r, threads)
+		return
+	}
 	bias := make([]float32, s.OutC)
 	late := make([]int32, s.OutC)
 	for i, b := range r.Bias {
@@ -73,9 +92,6 @@ func (d *IntDepthwise) Codes(s ConvShape, n int, x, y Codes, r *Rounding, thread
 func (d *IntDepthwise) run(s ConvShape, n int, x Codes, bias []float32, threads int, done func(o int, sums []float32)) {
 	s = s.normal()
 	pix, plane, mult := s.OutH()*s.OutW(), s.H*s.W, s.OutC/s.InC
-	if pix*n*s.OutC*s.KH*s.KW < smallProduct {
-		threads = 1
-	}
 	if pix == 0 {
 		return
 	}

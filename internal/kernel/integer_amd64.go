@@ -69,15 +69,50 @@ func quadsAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *byte, bs
 //go:noescape
 func quadsSwappedAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *byte, bs int, c *int32, ldc int)
 
-// quadCodesAVX512 computes a tile of codes, with b unsigned: see quadMicro; e is a rounding.
+// quadCodesAVX512 computes cols columns of a tile of codes, with b unsigned: see quadMicro; e is a rounding.
 //
 //go:noescape
-func quadCodesAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *byte, bs int, c *byte, ldc int, e *byte)
+func quadCodesAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *byte, bs int, c *byte, ldc int, cols int, e *byte)
 
 // packQuadsAVX512 is packQuadsGeneric.
 //
 //go:noescape
 func packQuadsAVX512(dst *int32, ldd int, src *byte, o1 int, o2 int, o3 int, step int, quads int, cols int, flip uint32)
+
+// depthQuads3x1AVX512 is depthQuadsGeneric for a kernel of 3 rows and a vertical step of 1; t is a windows, e a rounding.
+//
+//go:noescape
+func depthQuads3x1AVX512(dst *byte, ldd int, rows int, cols int, x *byte, pitch int, w *int32, t *byte, e *byte)
+
+// depthQuads3x2AVX512 is depthQuadsGeneric for a kernel of 3 rows and a vertical step of 2; t is a windows, e a rounding.
+//
+//go:noescape
+func depthQuads3x2AVX512(dst *byte, ldd int, rows int, cols int, x *byte, pitch int, w *int32, t *byte, e *byte)
+
+// depthQuads5x1AVX512 is depthQuadsGeneric for a kernel of 5 rows and a vertical step of 1; t is a windows, e a rounding.
+//
+//go:noescape
+func depthQuads5x1AVX512(dst *byte, ldd int, rows int, cols int, x *byte, pitch int, w *int32, t *byte, e *byte)
+
+// depthQuads5x2AVX512 is depthQuadsGeneric for a kernel of 5 rows and a vertical step of 2; t is a windows, e a rounding.
+//
+//go:noescape
+func depthQuads5x2AVX512(dst *byte, ldd int, rows int, cols int, x *byte, pitch int, w *int32, t *byte, e *byte)
+
+// depthQuads7x1AVX512 is depthQuadsGeneric for a kernel of 7 rows and a vertical step of 1; t is a windows, e a rounding.
+//
+//go:noescape
+func depthQuads7x1AVX512(dst *byte, ldd int, rows int, cols int, x *byte, pitch int, w *int32, t *byte, e *byte)
+
+// depthQuads7x2AVX512 is depthQuadsGeneric for a kernel of 7 rows and a vertical step of 2; t is a windows, e a rounding.
+//
+//go:noescape
+func depthQuads7x2AVX512(dst *byte, ldd int, rows int, cols int, x *byte, pitch int, w *int32, t *byte, e *byte)
+
+// copyBytesAVX512 is copyBytesGeneric, for rows, cols > 0.
+//
+//go:noescape
+func copyBytesAVX512(dst *byte, ldd int, src *byte, lds int, rows int, cols int, flip uint32)
 
 // requantAVX512 is requantGeneric for vecs vectors: lo and hi are the limits without the zero point.
 //

@@ -165,12 +165,15 @@ func TestQuadsInGo(t *testing.T) {
 							}
 						}
 					}
-					e := &rounding{&make([]int32, 8)[0], &[]float32{1, .5, .25, .125, 1, 2, 3, 1e-3}[0], -20, 235, 20}
-					cw, cg := make([]byte, 8*48), make([]byte, 8*48)
-					quadCodesGeneric(rows, cols, k, a, 4*k, 4, byteWords(panel), 4*48, cw, 48, e)
-					tiling.codes(rows, cols, k, a, 4*k, 4, byteWords(panel), 4*48, cg, 48, e)
-					for j := range cw {
-						near(t, "code", j, float64(cg[j]), float64(cw[j]), 0)
+					for part := cols - 15; part <= cols; part++ {
+						to := Codes{Signed: part%2 == 1, Zero: 20}
+						e := roundingTo(to, []int32{0, 1, -2, 3, 1 << 30, 5, 6, 7}, []float32{1, .5, .25, .125, 1e30, nan, 3, 1e-3}, 0)
+						cw, cg := make([]byte, 8*48), make([]byte, 8*48)
+						quadCodesGeneric(rows, part, k, a, 4*k, 4, byteWords(panel), 4*48, cw, 48, e)
+						tiling.codes(rows, part, k, a, 4*k, 4, byteWords(panel), 4*48, cg, 48, e)
+						for j := range cw {
+							near(t, "code", j, float64(cg[j]), float64(cw[j]), 0)
+						}
 					}
 				}
 			}
@@ -266,36 +269,72 @@ func TestQuantize(t *testing.T) {
 }
 
 func TestIntDepthwise(t *testing.T) {
-	everyForm(t, func(t *testing.T) {
+	everyIntForm(t, func(t *testing.T) {
 		r := newRand()
-		for _, k := range []int{1, 3, 5} {
-			for _, size := range []int{k, 7, 17} {
-				s := square(3, 6, 3, size, k, 1+size%2, 1, k/2).normal()
-				x, w, zw := bytes8(r, 2*s.InC*s.H*s.W), signed8(bytes8(r, s.OutC*k*k)), []int32{-3, 0, 1, 2, 5, -9}
-				d := PackIntDepthwise(s, w, zw)
-				y, u := make([]int32, 2*s.OutC*s.OutH()*s.OutW()), make([]uint8, 2*s.OutC*s.OutH()*s.OutW())
-				round := &Rounding{Bias: []int32{5, 1<<30 + 1, -7, 0, 1 << 26, -1 << 29}, Factor: []float32{.125, 1e-7, .5, .25, 1e-6, 1e-7}}
-				d.Sums(s, 2, CodesOf(x, 7), y, 2)
-				d.Codes(s, 2, CodesOf(x, 7), CodesOf(u, 9), round, 2)
-				fx, fw := make([]float32, len(x)), make([]float32, len(w))
-				for i, v := range x {
-					fx[i] = float32(v) - 7
-				}
-				for i, v := range w {
-					fw[i] = float32(int32(v) - zw[i/(k*k)])
-				}
-				for i := range 2 {
-					want, _ := naiveConv(s, fx[i*len(x)/2:(i+1)*len(x)/2], fw, make([]float32, s.OutC))
-					for j, sum := range want {
-						ch := j / (s.OutH() * s.OutW())
-						near(t, "sum", j, float64(y[i*len(want)+j]), sum, 0)
-						code := float32(int32(sum)+round.Bias[ch]) * round.Factor[ch]
-						near(t, "code", j, float64(u[i*len(want)+j]), min(255, max(0, math.RoundToEven(float64(code))+9)), 0)
-					}
+		for i, k := range []int{1, 3, 5, 7} {
+			for _, size := range []int{k, 7, 14, 17, 35} {
+				for stride := 1; stride <= 3; stride++ {
+					s := square(3, 6, 3, size, k, stride, 1+(size+i)%2, k/2).normal()
+					x, w := bytes8(r, 2*s.InC*s.H*s.W), bytes8(r, s.OutC*k*k)
+					checkIntDepthwise(t, s, CodesOf(x, 7), signed8(w), []int32{-3, 0, 1, 2, 5, -9})
+					checkIntDepthwise(t, s, CodesOf(x, 7), signed8(w), nil)
+					checkIntDepthwise(t, s, CodesOf(signed8(x), -7), w, []int32{128})
 				}
 			}
 		}
 	})
+}
+
+// checkIntDepthwise convolves two images.
+func checkIntDepthwise[T Byte](t *testing.T, s ConvShape, x Codes, w []T, zw []int32) {
+	d, k := PackIntDepthwise(s, w, zw), s.KH*s.KW
+	out := s.OutC * s.OutH() * s.OutW()
+	y, u, v := make([]int32, 2*out), make([]uint8, 2*out), make([]int8, 2*out)
+	round := &Rounding{Bias: []int32{5, 1<<30 + 1, -7, 0, 1 << 26, -1 << 29}, Factor: []float32{.125, 1e-7, .5, .25, 1e-6, 1e-7}}
+	d.Sums(s, 2, x, y, 2)
+	d.Codes(s, 2, x, CodesOf(u, 9), round, 2)
+	d.Codes(s, 2, x, CodesOf(v, -9), round, 2)
+	fx, fw := make([]float32, len(x.Bytes)), make([]float32, len(w))
+	for i, v := range x.Bytes {
+		if fx[i] = float32(int32(v) - x.Zero); x.Signed {
+			fx[i] = float32(int32(int8(v)) - x.Zero)
+		}
+	}
+	for i, v := range w {
+		fw[i] = float32(int32(v) - zeroAt(zw, i/k))
+	}
+	for i := range 2 {
+		want, _ := naiveConv(s, fx[i*len(fx)/2:(i+1)*len(fx)/2], fw, make([]float32, s.OutC))
+		for j, sum := range want {
+			ch := j / (s.OutH() * s.OutW())
+			what := fmt.Sprintf("%+v", s)
+			near(t, what, j, float64(y[i*out+j]), sum, 0)
+			code := math.RoundToEven(float64(float32(int32(sum)+round.Bias[ch]) * round.Factor[ch]))
+			near(t, what, j, float64(u[i*out+j]), min(255, max(0, code+9)), 0)
+			near(t, what, j, float64(v[i*out+j]), min(127, max(-128, code-9)), 0)
+		}
+	}
+}
+
+// TestDepthQuadsInGo holds the forms of the depthwise kernels against the one in Go.
+func TestDepthQuadsInGo(t *testing.T) {
+	r := newRand()
+	for _, s := range []ConvShape{square(1, 1, 1, 35, 3, 1, 1, 1), square(1, 1, 1, 14, 5, 2, 1, 2), square(1, 1, 1, 7, 7, 1, 1, 3), square(1, 1, 1, 20, 3, 2, 3, 0)} {
+		s = s.normal()
+		w, _ := packDepthQuads(s, bytes8(r, s.KH*s.KW), 0)
+		for _, tiling := range quadForms() {
+			var d depthImage
+			d.set(s, 1, 3)
+			copy(d.buf, bytes8(r, d.channel()))
+			e := roundingTo(Codes{Signed: true, Zero: 4}, []int32{77}, []float32{0.125}, 0)
+			want, got := make([]byte, s.OutH()*s.OutW()), make([]byte, s.OutH()*s.OutW())
+			d.depthwise(&genericQuads, want, 0, w, e)
+			d.depthwise(tiling, got, 0, w, e)
+			for i, v := range got {
+				near(t, fmt.Sprintf("%+v", s), i, float64(v), float64(want[i]), 0)
+			}
+		}
+	}
 }
 
 func TestAddCodes(t *testing.T) {
@@ -334,9 +373,13 @@ func BenchmarkIntConv(b *testing.B) {
 }
 
 func BenchmarkIntDepthwise(b *testing.B) {
-	s := square(32, 32, 32, 112, 3, 1, 1, 1).normal()
-	x, y := make([]uint8, s.InC*s.H*s.W), make([]uint8, s.OutC*s.OutH()*s.OutW())
-	d := PackIntDepthwise(s, make([]int8, s.OutC*9), nil)
-	r := &Rounding{Factor: make([]float32, s.OutC)}
-	fastest(b, 2*9*len(y), func() { d.Codes(s, 1, CodesOf(x, 0), CodesOf(y, 0), r, 1) })
+	for name, s := range map[string]ConvShape{"3x3": square(32, 32, 32, 112, 3, 1, 1, 1), "5x5": square(672, 672, 672, 14, 5, 1, 1, 2), "small": square(1152, 1152, 1152, 7, 5, 1, 1, 2)} {
+		s = s.normal()
+		x, y := make([]uint8, s.InC*s.H*s.W), make([]uint8, s.OutC*s.OutH()*s.OutW())
+		d := PackIntDepthwise(s, make([]int8, s.OutC*s.KH*s.KW), nil)
+		r := &Rounding{Factor: make([]float32, s.OutC)}
+		b.Run(name, func(b *testing.B) {
+			fastest(b, 2*s.KH*s.KW*len(y), func() { d.Codes(s, 1, CodesOf(x, 0), CodesOf(y, 0), r, 1) })
+		})
+	}
 }

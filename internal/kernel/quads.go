@@ -9,22 +9,44 @@ import "unsafe"
 // quadTiling is the register tile of a form; nil forms have none, and multiply pairs.
 type quadTiling struct {
 	mr, nr, vec int
-	sums        quadMicro // b unsigned
-	swapped     quadMicro // a unsigned
-	codes       func(rows, cols, k int, a []byte, rs, cs int, b []byte, bs int, c []byte, ldc int, e *rounding)
+	sums        quadMicro                                                                                       // b unsigned
+	swapped     quadMicro                                                                                       // a unsigned
+	codes       func(rows, cols, k int, a []byte, rs, cs int, b []byte, bs int, c []byte, ldc int, e *rounding) // b unsigned, any cols
 	pack        func(dst []int32, ldd int, src []byte, o [3]int, step, quads, cols int, flip uint32)
+	depthwise   depthQuadsFunc
+	copyBytes   func(dst []byte, ldd int, src []byte, lds, rows, cols int, flip uint32)
 }
 
 // quadMicro computes C[i,j] = sum over k quads of the products of the four bytes at a[i*rs+p*cs] and at b[p*bs+4*j], for i < rows <= mr
 // and j < cols, where cols is a multiple of vec and at most nr. Strides of a and b count bytes.
 type quadMicro func(rows, cols, k int, a []byte, rs, cs int, b []byte, bs int, c []int32, ldc int)
 
-// rounding is a Rounding from the first row of a tile on. Assembly reads it.
+// rounding is a Rounding from the first row of a tile on: min(255, max(0, round((sum + bias)*factor) + zero)) with the bits of flip flipped.
+// Assembly reads it.
 type rounding struct {
 	bias   *int32
 	factor *float32
-	lo, hi float32 // less zero
-	zero   int32
+	hi     float32 // 255 - zero
+	zero   int32   // of the codes as unsigned ones
+	flip   uint32
+}
+
+// roundingTo is the rounding to codes of the kind of c, from output channel i on.
+func roundingTo(c Codes, bias []int32, factor []float32, i int) *rounding {
+	flip := uint32(0)
+	if c.Signed {
+		flip = flipBits
+	}
+	zero := flipped(c.Zero, flip, 128)
+	return &rounding{&bias[i], &factor[i], float32(255 - zero), zero, flip}
+}
+
+// row makes codes of the sums of row i, which already have the bias.
+func (e *rounding) row(dst []byte, sums []int32, i int) {
+	requantGeneric(dst, sums, unsafe.Slice(e.factor, i+1)[i], float32(-e.zero), e.hi, e.zero)
+	for j := range dst {
+		dst[j] ^= byte(e.flip)
+	}
 }
 
 // quadLen is the number of quads that k elements take.
@@ -70,7 +92,7 @@ func quadCodesGeneric(rows, cols, k int, a []byte, rs, cs int, b []byte, bs int,
 		for j := range row {
 			row[j] += bias
 		}
-		requantGeneric(c[i*ldc:i*ldc+cols], row, unsafe.Slice(e.factor, rows)[i], e.lo, e.hi, e.zero)
+		e.row(c[i*ldc:i*ldc+cols], row, i)
 	}
 }
 
@@ -86,7 +108,17 @@ func packQuadsGeneric(dst []int32, ldd int, src []byte, o [3]int, step, quads, c
 }
 
 // genericQuads is the tiling in Go: the tests' reference, and what they run where the processor has none.
-var genericQuads = quadTiling{mr: 8, nr: 48, vec: 16, sums: quadSums(false), swapped: quadSums(true), codes: quadCodesGeneric, pack: packQuadsGeneric}
+var genericQuads = quadTiling{mr: 8, nr: 48, vec: 16, sums: quadSums(false), swapped: quadSums(true), codes: quadCodesGeneric, pack: packQuadsGeneric,
+	depthwise: depthQuadsGeneric, copyBytes: copyBytesGeneric}
+
+// copyBytesGeneric copies rows of cols bytes with the bits of flip flipped.
+func copyBytesGeneric(dst []byte, ldd int, src []byte, lds, rows, cols int, flip uint32) {
+	for i := range rows {
+		for j, v := range src[i*lds : i*lds+cols] {
+			dst[i*ldd+j] = v ^ byte(flip)
+		}
+	}
+}
 
 // packRowsOfBytes sets dst[q*ldd+j] to the quads of rows 4q..4q+3 of k rows of bytes, ld apart; rows beyond the last are copies of it, to be
 // multiplied by zeros.

@@ -4,7 +4,8 @@ package kernel
 
 import "unsafe"
 
-var vnniQuads = quadTiling{mr: 8, nr: 48, vec: 16, sums: quadsWith(quadsAVX512), swapped: quadsWith(quadsSwappedAVX512), codes: quadCodesVNNI, pack: packQuadsWide}
+var vnniQuads = quadTiling{mr: 8, nr: 48, vec: 16, sums: quadsWith(quadsAVX512), swapped: quadsWith(quadsSwappedAVX512), codes: quadCodesVNNI, pack: packQuadsWide,
+	depthwise: depthQuadsVNNI, copyBytes: copyBytesWide}
 
 // quadForm is the tiling of quads in use; nil: there is none.
 func quadForm() *quadTiling {
@@ -22,8 +23,29 @@ func quadsWith(f func(rows, vecs, k int, a *byte, rs, cs int, b *byte, bs int, c
 }
 
 func quadCodesVNNI(rows, cols, k int, a []byte, rs, cs int, b []byte, bs int, c []byte, ldc int, e *rounding) {
-	_, _, _ = a[(rows-1)*rs+(k-1)*cs+3], b[(k-1)*bs+4*cols-1], c[(rows-1)*ldc+cols-1]
-	quadCodesAVX512(rows, cols/16, k, &a[0], rs, cs, &b[0], bs, &c[0], ldc, (*byte)(unsafe.Pointer(e)))
+	vecs := (cols + 15) / 16
+	_, _, _ = a[(rows-1)*rs+(k-1)*cs+3], b[(k-1)*bs+64*vecs-1], c[(rows-1)*ldc+cols-1]
+	quadCodesAVX512(rows, vecs, k, &a[0], rs, cs, &b[0], bs, &c[0], ldc, cols, (*byte)(unsafe.Pointer(e)))
+}
+
+type depthQuadsAssembly func(dst *byte, ldd, rows, cols int, x *byte, pitch int, w *int32, t, e *byte)
+
+// depthQuadsOf are the forms by kernel height and vertical step.
+var depthQuadsOf = map[[2]int]depthQuadsAssembly{
+	{3, 1}: depthQuads3x1AVX512, {3, 2}: depthQuads3x2AVX512, {5, 1}: depthQuads5x1AVX512, {5, 2}: depthQuads5x2AVX512,
+	{7, 1}: depthQuads7x1AVX512, {7, 2}: depthQuads7x2AVX512,
+}
+
+func depthQuadsVNNI(dst []byte, ldd, rows, cols int, x []byte, pitch int, w []int32, t *windows, e *rounding) {
+	_, _, _ = dst[(rows-1)*ldd+cols-1], x[((rows-1)*t.step+t.kh-1)*pitch+max(0, cols-16)*t.strideW+63], w[t.kh*t.quads-1]
+	depthQuadsOf[[2]int{t.kh, t.step}](&dst[0], ldd, rows, cols, &x[0], pitch, &w[0], (*byte)(unsafe.Pointer(t)), (*byte)(unsafe.Pointer(e)))
+}
+
+func copyBytesWide(dst []byte, ldd int, src []byte, lds, rows, cols int, flip uint32) {
+	if rows > 0 && cols > 0 {
+		_, _ = dst[(rows-1)*ldd+cols-1], src[(rows-1)*lds+cols-1]
+		copyBytesAVX512(&dst[0], ldd, &src[0], lds, rows, cols, flip)
+	}
 }
 
 func packQuadsWide(dst []int32, ldd int, src []byte, o [3]int, step, quads, cols int, flip uint32) {

@@ -12,9 +12,10 @@ func (g *gen) quads() {
 	sums := "(rows, vecs, k int, a *byte, rs, cs int, b *byte, bs int, c *int32, ldc int)"
 	g.quadTiles("quads", sums, "computes a tile of sums, with b unsigned: see quadMicro.", false, false)
 	g.quadTiles("quadsSwapped", sums, "computes a tile of sums, with a unsigned: see quadMicro.", true, false)
-	g.quadTiles("quadCodes", "(rows, vecs, k int, a *byte, rs, cs int, b *byte, bs int, c *byte, ldc int, e *byte)",
-		"computes a tile of codes, with b unsigned: see quadMicro; e is a rounding.", false, true)
+	g.quadTiles("quadCodes", "(rows, vecs, k int, a *byte, rs, cs int, b *byte, bs int, c *byte, ldc, cols int, e *byte)",
+		"computes cols columns of a tile of codes, with b unsigned: see quadMicro; e is a rounding.", false, true)
 	g.packQuads()
+	g.depthQuads()
 }
 
 // quadTiles emits one micro-kernel with a code path for each number of rows and vectors.
@@ -50,9 +51,17 @@ func (g *gen) quadTile(nr, nv int, swapped, codes bool) {
 	k, b, rs, cs, bs := g.param("k"), g.param("b"), g.param("rs"), g.param("cs"), g.param("bs")
 	a := g.rowsOf(g.param("a"), rs, nr)
 	sum := make([][]reg.VecVirtual, nr)
+	bias := g.GP64()
+	if codes {
+		g.MOVQ(at(g.param("e"), 0), bias)
+	}
 	for r := range sum {
 		for range nv {
-			sum[r] = append(sum[r], g.zero())
+			if codes {
+				sum[r] = append(sum[r], g.fill(at(bias, 4*r)))
+			} else {
+				sum[r] = append(sum[r], g.zero())
+			}
 		}
 	}
 	row := make([]reg.VecVirtual, nv)
@@ -80,7 +89,7 @@ func (g *gen) quadTile(nr, nv int, swapped, codes bool) {
 	g.JNZ(operand.LabelRef("loop" + id))
 	c, ldc := g.param("c"), g.param("ldc")
 	if codes {
-		g.storeCodes(sum, g.rowsOf(c, ldc, nr))
+		g.storeCodes(sum, g.rowsOf(c, ldc, nr), g.rounding(g.param("e")), g.lowBits(g.param("cols"), 16*nv))
 	} else {
 		g.SHLQ(operand.U8(2), ldc)
 		cr := g.rowsOf(c, ldc, nr)
@@ -91,31 +100,6 @@ func (g *gen) quadTile(nr, nv int, swapped, codes bool) {
 		}
 	}
 	g.end()
-}
-
-// storeCodes rounds the sums: the fields of rounding are bias, factor, lo, hi and zero.
-func (g *gen) storeCodes(sum [][]reg.VecVirtual, c rows) {
-	e, bias, factor := g.param("e"), g.GP64(), g.GP64()
-	g.MOVQ(at(e, 0), bias)
-	g.MOVQ(at(e, 8), factor)
-	lo, hi, zero := g.fill(at(e, 16)), g.fill(at(e, 20)), g.fill(at(e, 24))
-	x := g.vec()
-	for r := range sum {
-		g.VBROADCASTSS(at(bias, 4*r), x)
-		for _, s := range sum[r] {
-			g.VPADDD(x, s, s)
-			g.VCVTDQ2PS(s, s)
-		}
-		g.VBROADCASTSS(at(factor, 4*r), x)
-		for v, s := range sum[r] {
-			g.VMULPS(x, s, s)
-			g.VMAXPS(lo, s, s)
-			g.VMINPS(hi, s, s)
-			g.VCVTPS2DQ(s, s)
-			g.VPADDD(zero, s, s)
-			g.VPMOVDB(s, c.at(r, v*g.lanes()))
-		}
-	}
 }
 
 // packQuads emits the interleaving of four rows of bytes: word j holds byte j of each, the first in the lowest.
