@@ -14,6 +14,18 @@ func elim64() Elim[float64] {
 	return [...]Elim[float64]{genericElim[float64](), avx2Elim64, avx512Elim64}[level]
 }
 
+func gridErrors() func(out, x, scale, inv, lo, hi []float32) {
+	with := func(f func(out, x, scale, inv, lo, hi *float32, n, grids int)) func(out, x, scale, inv, lo, hi []float32) {
+		return func(out, x, scale, inv, lo, hi []float32) {
+			if g := len(out); g > 0 {
+				_, _, _, _ = scale[g-1], inv[g-1], lo[g-1], hi[g-1]
+				f(&out[0], &x[0], &scale[0], &inv[0], &lo[0], &hi[0], len(x), g)
+			}
+		}
+	}
+	return [...]func(out, x, scale, inv, lo, hi []float32){gridErrorsGeneric, with(gridErrors32AVX2), with(gridErrors32AVX512)}[level]
+}
+
 var avx2Elim32 = Elim[float32]{
 	Step: func(u []float32, depth, t int, col, coef []float32, inv, c float32, diag, w []float32) {
 		n := len(col)

@@ -3001,3 +3001,289 @@ quadEnd:
 groupEnd:
 	VZEROUPPER
 	RET
+
+DATA gridRootGuess<>+0(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+4(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+8(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+12(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+16(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+20(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+24(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+28(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+32(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+36(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+40(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+44(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+48(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+52(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+56(SB)/4, $0x4e98568a
+DATA gridRootGuess<>+60(SB)/4, $0x4e98568a
+GLOBL gridRootGuess<>(SB), RODATA|NOPTR, $64
+
+DATA gridRootShare<>+0(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+4(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+8(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+12(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+16(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+20(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+24(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+28(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+32(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+36(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+40(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+44(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+48(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+52(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+56(SB)/4, $0xbe4ccccd
+DATA gridRootShare<>+60(SB)/4, $0xbe4ccccd
+GLOBL gridRootShare<>(SB), RODATA|NOPTR, $64
+
+DATA gridSeries0<>+0(SB)/4, $0x3f800000
+DATA gridSeries0<>+4(SB)/4, $0x3f800000
+DATA gridSeries0<>+8(SB)/4, $0x3f800000
+DATA gridSeries0<>+12(SB)/4, $0x3f800000
+DATA gridSeries0<>+16(SB)/4, $0x3f800000
+DATA gridSeries0<>+20(SB)/4, $0x3f800000
+DATA gridSeries0<>+24(SB)/4, $0x3f800000
+DATA gridSeries0<>+28(SB)/4, $0x3f800000
+DATA gridSeries0<>+32(SB)/4, $0x3f800000
+DATA gridSeries0<>+36(SB)/4, $0x3f800000
+DATA gridSeries0<>+40(SB)/4, $0x3f800000
+DATA gridSeries0<>+44(SB)/4, $0x3f800000
+DATA gridSeries0<>+48(SB)/4, $0x3f800000
+DATA gridSeries0<>+52(SB)/4, $0x3f800000
+DATA gridSeries0<>+56(SB)/4, $0x3f800000
+DATA gridSeries0<>+60(SB)/4, $0x3f800000
+GLOBL gridSeries0<>(SB), RODATA|NOPTR, $64
+
+DATA gridSeries1<>+0(SB)/4, $0x3f19999a
+DATA gridSeries1<>+4(SB)/4, $0x3f19999a
+DATA gridSeries1<>+8(SB)/4, $0x3f19999a
+DATA gridSeries1<>+12(SB)/4, $0x3f19999a
+DATA gridSeries1<>+16(SB)/4, $0x3f19999a
+DATA gridSeries1<>+20(SB)/4, $0x3f19999a
+DATA gridSeries1<>+24(SB)/4, $0x3f19999a
+DATA gridSeries1<>+28(SB)/4, $0x3f19999a
+DATA gridSeries1<>+32(SB)/4, $0x3f19999a
+DATA gridSeries1<>+36(SB)/4, $0x3f19999a
+DATA gridSeries1<>+40(SB)/4, $0x3f19999a
+DATA gridSeries1<>+44(SB)/4, $0x3f19999a
+DATA gridSeries1<>+48(SB)/4, $0x3f19999a
+DATA gridSeries1<>+52(SB)/4, $0x3f19999a
+DATA gridSeries1<>+56(SB)/4, $0x3f19999a
+DATA gridSeries1<>+60(SB)/4, $0x3f19999a
+GLOBL gridSeries1<>(SB), RODATA|NOPTR, $64
+
+DATA gridSeries2<>+0(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+4(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+8(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+12(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+16(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+20(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+24(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+28(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+32(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+36(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+40(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+44(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+48(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+52(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+56(SB)/4, $0x3ef5b3dd
+DATA gridSeries2<>+60(SB)/4, $0x3ef5b3dd
+GLOBL gridSeries2<>(SB), RODATA|NOPTR, $64
+
+DATA gridSeries3<>+0(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+4(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+8(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+12(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+16(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+20(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+24(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+28(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+32(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+36(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+40(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+44(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+48(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+52(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+56(SB)/4, $0x3ed4e84f
+DATA gridSeries3<>+60(SB)/4, $0x3ed4e84f
+GLOBL gridSeries3<>(SB), RODATA|NOPTR, $64
+
+DATA gridSeries4<>+0(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+4(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+8(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+12(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+16(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+20(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+24(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+28(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+32(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+36(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+40(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+44(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+48(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+52(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+56(SB)/4, $0x3ec5e501
+DATA gridSeries4<>+60(SB)/4, $0x3ec5e501
+GLOBL gridSeries4<>(SB), RODATA|NOPTR, $64
+
+DATA gridSeries5<>+0(SB)/4, $0x3eb73338
+DATA gridSeries5<>+4(SB)/4, $0x3eb73338
+DATA gridSeries5<>+8(SB)/4, $0x3eb73338
+DATA gridSeries5<>+12(SB)/4, $0x3eb73338
+DATA gridSeries5<>+16(SB)/4, $0x3eb73338
+DATA gridSeries5<>+20(SB)/4, $0x3eb73338
+DATA gridSeries5<>+24(SB)/4, $0x3eb73338
+DATA gridSeries5<>+28(SB)/4, $0x3eb73338
+DATA gridSeries5<>+32(SB)/4, $0x3eb73338
+DATA gridSeries5<>+36(SB)/4, $0x3eb73338
+DATA gridSeries5<>+40(SB)/4, $0x3eb73338
+DATA gridSeries5<>+44(SB)/4, $0x3eb73338
+DATA gridSeries5<>+48(SB)/4, $0x3eb73338
+DATA gridSeries5<>+52(SB)/4, $0x3eb73338
+DATA gridSeries5<>+56(SB)/4, $0x3eb73338
+DATA gridSeries5<>+60(SB)/4, $0x3eb73338
+GLOBL gridSeries5<>(SB), RODATA|NOPTR, $64
+
+// func gridErrors32AVX2(out *float32, x *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, grids int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·gridErrors32AVX2(SB), NOSPLIT, $0-64
+	MOVQ         out+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         scale+16(FP), DX
+	MOVQ         inv+24(FP), BX
+	MOVQ         lo+32(FP), SI
+	MOVQ         hi+40(FP), DI
+	MOVQ         n+48(FP), R8
+	MOVQ         grids+56(FP), R9
+	MOVL         $0x3f800000, R10
+	VMOVD        R10, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x7fffffff, R10
+	VMOVD        R10, X1
+	VPBROADCASTD X1, Y1
+	XORQ         R11, R11
+
+grid:
+	VBROADCASTSS (DX)(R11*4), Y2
+	VBROADCASTSS (BX)(R11*4), Y3
+	VBROADCASTSS (SI)(R11*4), Y4
+	VBROADCASTSS (DI)(R11*4), Y5
+	VXORPS       Y6, Y6, Y6
+	XORQ         R10, R10
+
+weights:
+	VMOVUPS      (CX)(R10*4), Y7
+	VMULPS       Y3, Y7, Y8
+	VROUNDPS     $0x00, Y8, Y8
+	VMAXPS       Y4, Y8, Y8
+	VMINPS       Y5, Y8, Y8
+	VMULPS       Y2, Y8, Y8
+	VSUBPS       Y7, Y8, Y8
+	VANDPS       Y1, Y8, Y8
+	VCVTDQ2PS    Y8, Y7
+	VMOVUPS      gridRootGuess<>+0(SB), Y9
+	VFMADD132PS  gridRootShare<>+0(SB), Y9, Y7
+	VCVTPS2DQ    Y7, Y7
+	VMULPS       Y7, Y8, Y8
+	VMULPS       Y7, Y7, Y7
+	VMULPS       Y7, Y7, Y7
+	VMOVUPS      Y0, Y9
+	VFNMADD231PS Y7, Y8, Y9
+	VMOVUPS      gridSeries5<>+0(SB), Y10
+	VFMADD213PS  gridSeries4<>+0(SB), Y9, Y10
+	VFMADD213PS  gridSeries3<>+0(SB), Y9, Y10
+	VFMADD213PS  gridSeries2<>+0(SB), Y9, Y10
+	VFMADD213PS  gridSeries1<>+0(SB), Y9, Y10
+	VFMADD213PS  gridSeries0<>+0(SB), Y9, Y10
+	VMULPS       Y8, Y8, Y7
+	VMULPS       Y8, Y7, Y7
+	VFMADD231PS  Y10, Y7, Y6
+	ADDQ         $0x08, R10
+	CMPQ         R10, R8
+	JL           weights
+	VPERM2F128   $0x01, Y6, Y6, Y2
+	VADDPS       Y2, Y6, Y6
+	VSHUFPS      $0x4e, Y6, Y6, Y2
+	VADDPS       Y2, Y6, Y6
+	VSHUFPS      $0xb1, Y6, Y6, Y2
+	VADDPS       Y2, Y6, Y6
+	VMOVSS       X6, (AX)(R11*4)
+	INCQ         R11
+	CMPQ         R11, R9
+	JL           grid
+	VZEROUPPER
+	RET
+
+// func gridErrors32AVX512(out *float32, x *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, grids int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·gridErrors32AVX512(SB), NOSPLIT, $0-64
+	MOVQ         out+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         scale+16(FP), DX
+	MOVQ         inv+24(FP), BX
+	MOVQ         lo+32(FP), SI
+	MOVQ         hi+40(FP), DI
+	MOVQ         n+48(FP), R8
+	MOVQ         grids+56(FP), R9
+	MOVL         $0x3f800000, R10
+	VMOVD        R10, X0
+	VPBROADCASTD X0, Z0
+	MOVL         $0x7fffffff, R10
+	VMOVD        R10, X1
+	VPBROADCASTD X1, Z1
+	XORQ         R11, R11
+
+grid:
+	VBROADCASTSS (DX)(R11*4), Z2
+	VBROADCASTSS (BX)(R11*4), Z3
+	VBROADCASTSS (SI)(R11*4), Z4
+	VBROADCASTSS (DI)(R11*4), Z5
+	VXORPS       Z6, Z6, Z6
+	XORQ         R10, R10
+
+weights:
+	VMOVUPS      (CX)(R10*4), Z7
+	VMULPS       Z3, Z7, Z8
+	VRNDSCALEPS  $0x00, Z8, Z8
+	VMAXPS       Z4, Z8, Z8
+	VMINPS       Z5, Z8, Z8
+	VMULPS       Z2, Z8, Z8
+	VSUBPS       Z7, Z8, Z8
+	VANDPS       Z1, Z8, Z8
+	VCVTDQ2PS    Z8, Z7
+	VMOVUPS      gridRootGuess<>+0(SB), Z9
+	VFMADD132PS  gridRootShare<>+0(SB), Z9, Z7
+	VCVTPS2DQ    Z7, Z7
+	VMULPS       Z7, Z8, Z8
+	VMULPS       Z7, Z7, Z7
+	VMULPS       Z7, Z7, Z7
+	VMOVUPS      Z0, Z9
+	VFNMADD231PS Z7, Z8, Z9
+	VMOVUPS      gridSeries5<>+0(SB), Z10
+	VFMADD213PS  gridSeries4<>+0(SB), Z9, Z10
+	VFMADD213PS  gridSeries3<>+0(SB), Z9, Z10
+	VFMADD213PS  gridSeries2<>+0(SB), Z9, Z10
+	VFMADD213PS  gridSeries1<>+0(SB), Z9, Z10
+	VFMADD213PS  gridSeries0<>+0(SB), Z9, Z10
+	VMULPS       Z8, Z8, Z7
+	VMULPS       Z8, Z7, Z7
+	VFMADD231PS  Z10, Z7, Z6
+	ADDQ         $0x10, R10
+	CMPQ         R10, R8
+	JL           weights
+	VSHUFF32X4   $0x4e, Z6, Z6, Z2
+	VADDPS       Z2, Z6, Z6
+	VSHUFF32X4   $0xb1, Z6, Z6, Z2
+	VADDPS       Z2, Z6, Z6
+	VSHUFPS      $0x4e, Z6, Z6, Z2
+	VADDPS       Z2, Z6, Z6
+	VSHUFPS      $0xb1, Z6, Z6, Z2
+	VADDPS       Z2, Z6, Z6
+	VMOVSS       X6, (AX)(R11*4)
+	INCQ         R11
+	CMPQ         R11, R9
+	JL           grid
+	VZEROUPPER
+	RET

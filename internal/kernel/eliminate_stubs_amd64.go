@@ -128,3 +128,13 @@ func blockScore64AVX512(score *float64, w *float64, d *float64, work *float64, c
 //
 //go:noescape
 func split32AVX2(dst *float32, src *float32, c int, groups int)
+
+// gridErrors32AVX2 is gridErrorsGeneric.
+//
+//go:noescape
+func gridErrors32AVX2(out *float32, x *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, grids int)
+
+// gridErrors32AVX512 is gridErrorsGeneric.
+//
+//go:noescape
+func gridErrors32AVX512(out *float32, x *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, grids int)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 
 	"github.com/obc-onnx/obc/internal/kernel"
 )
@@ -118,12 +119,12 @@ func FitGrid(w Matrix, s GridSpec) (*Grid, error) {
 	}
 	g.Scale, g.Zero = make([]float32, rows*g.Groups), make([]int16, rows*g.Groups)
 	kernel.Parallel(runtime.GOMAXPROCS(0), rows, func(lo, hi int) {
-		step := 0
+		search := s.newShrinkSearch()
 		for r := lo; r < hi; r++ {
 			row := w.Data[r*len(w.Data)/rows : (r+1)*len(w.Data)/rows]
 			for k := range g.Groups {
 				x := row[k*width : min((k+1)*width, len(row))]
-				g.Scale[r*g.Groups+k], g.Zero[r*g.Groups+k], step = s.fit(x, step)
+				g.Scale[r*g.Groups+k], g.Zero[r*g.Groups+k] = search.fit(x)
 			}
 		}
 	})
@@ -134,11 +135,24 @@ const (
 	shrinkSteps = 100
 	shrinkLeast = 0.2
 	shrinkNorm  = 2.4
+	shrinkTried = 80 // steps 0 .. 79: shares 1 .. 0.21
 )
 
-// fit is the scale and zero point for the weights x, and the step of the search that found them, the first of those that are equally
-// good. It tries the step guess first, usually that of weights nearby: the error of a good step ends the sums of bad ones early.
-func (s GridSpec) fit(x []float32, guess int) (scale float32, zero int16, step int) {
+// shrinkSearch is the search of scales with room to do it in.
+type shrinkSearch struct {
+	GridSpec
+	x              [kernel.GridErrorsMost]float32 // weights times a power of 2
+	scale, inv     [shrinkTried]float32           // by step, scale times that power
+	zero           [shrinkTried]int16
+	lo, hi, errors [shrinkTried]float32
+	sum            [shrinkTried]float64
+}
+
+func (s GridSpec) newShrinkSearch() *shrinkSearch { return &shrinkSearch{GridSpec: s} }
+
+// fit is the scale and zero point for the weights x, of the first of the steps that are equally good. The error of every step is estimated;
+// those that may be the best by that are then compared digit for digit.
+func (s *shrinkSearch) fit(x []float32) (scale float32, zero int16) {
 	lo, hi := float32(0), float32(0)
 	for _, v := range x {
 		lo, hi = min(lo, v), max(hi, v)
@@ -147,23 +161,46 @@ func (s GridSpec) fit(x []float32, guess int) (scale float32, zero int16, step i
 		lo, hi = -1, 1
 	}
 	if s.Search != Shrink {
-		scale, zero = s.span(lo, hi, 1)
-		return scale, zero, 0
+		return s.span(lo, hi, 1)
 	}
+	limit := s.estimate(x, lo, hi) * (1 + 2*kernel.GridErrorsWithin)
 	best := math.Inf(1)
-	try := func(i int) {
+	for i, e := range s.sum {
+		if e > limit {
+			continue
+		}
 		sc, z := s.span(lo, hi, 1-float32(i)/shrinkSteps)
-		if e := s.shrinkError(x, sc, z, best); e < best || e == best && i < step {
-			best, scale, zero, step = e, sc, z, i
+		if e := s.shrinkError(x, sc, z, best); e < best {
+			best, scale, zero = e, sc, z
 		}
 	}
-	try(guess)
-	for i := range int((1 - shrinkLeast) * shrinkSteps) {
-		if i != guess {
-			try(i)
-		}
+	return scale, zero
+}
+
+// estimate sets sum to about the error of each step for weights from lo to hi, in a unit of its own, and returns the least.
+func (s *shrinkSearch) estimate(x []float32, lo, hi float32) (least float64) {
+	_, e := math.Frexp(float64(max(hi, -lo)))
+	unit := float32(math.Ldexp(1, -e)) // brings the largest magnitude below 1, so that no power leaves float32
+	cl, ch := s.Range()
+	for i := range s.sum {
+		sc, z := s.span(lo, hi, 1-float32(i)/shrinkSteps)
+		s.scale[i], s.lo[i], s.hi[i] = sc*unit, float32(cl-int(z)), float32(ch-int(z))
+		s.inv[i], s.sum[i] = 1/s.scale[i], 0
 	}
-	return scale, zero, step
+	for len(x) > 0 {
+		n := min(len(x), len(s.x))
+		for i, v := range x[:n] {
+			s.x[i] = v * unit
+		}
+		whole := (n + tile - 1) / tile * tile
+		clear(s.x[n:whole])
+		kernel.GridErrors(s.errors[:], s.x[:whole], s.scale[:], s.inv[:], s.lo[:], s.hi[:])
+		for i, e := range s.errors {
+			s.sum[i] += float64(e)
+		}
+		x = x[n:]
+	}
+	return slices.Min(s.sum[:])
 }
 
 // leastRange is the largest magnitude below which weights count as zero: far from where float32 scales lose digits.

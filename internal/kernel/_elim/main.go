@@ -63,6 +63,12 @@ func main() {
 		}
 	}
 	split()
+	guess, share, series := gridData()
+	for _, width := range []int{32, 64} {
+		f := single
+		f.width = width
+		f.gridErrors(guess, share, series)
+	}
 	Generate()
 }
 
