@@ -143,7 +143,6 @@ type shrinkSearch struct {
 	GridSpec
 	x              [kernel.GridErrorsMost]float32 // weights times a power of 2
 	scale, inv     [shrinkTried]float32           // by step, scale times that power
-	zero           [shrinkTried]int16
 	lo, hi, errors [shrinkTried]float32
 	sum            [shrinkTried]float64
 }
