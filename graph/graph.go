@@ -28,7 +28,8 @@ type Graph struct {
 // change the model's messages in place, and Sync completes them, so clone a model that must stay as it is.
 //
 // It fails, naming the node and the tensor, when a name that a node reads is defined nowhere, when a name is defined twice,
-// and when nodes form a cycle. Nodes in a wrong order are put right.
+// and when nodes form a cycle. Nodes in a wrong order are put right. Calls of model-local functions stay what they are:
+// convert.Inline puts their bodies in their place before.
 func New(m *onnxio.Model) (*Graph, error) {
 	if m.Proto.GetGraph() == nil {
 		return nil, fmt.Errorf("%s: has no graph; is it an ONNX model?", m.Name())

@@ -14,8 +14,7 @@ type Node struct {
 	Outputs   []*Value          // nil for an omitted output
 	Subgraphs map[string]*Graph // by attribute: then_branch, else_branch, body; a list of graphs has keys name[0], name[1], ...
 
-	index   int            // position in Graph.Nodes
-	opsets  map[string]int // operator sets of the function it was inlined from, where they are not the model's
+	index   int // position in Graph.Nodes
 	attrErr error
 }
 
@@ -43,9 +42,6 @@ func (n *Node) String() string { return fmt.Sprintf("node %q (%s)", n.Name(), n.
 
 // Opset is the version of the operator set that defines the node's operator, 0 when the model imports none for its domain.
 func (n *Node) Opset() int {
-	if v, ok := n.opsets[n.Domain()]; ok {
-		return v
-	}
 	return n.Graph.Model.Opset(n.Domain())
 }
 

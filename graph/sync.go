@@ -63,10 +63,6 @@ func (g *Graph) Sync() error {
 // check finds the errors of a view that edits left incomplete, and puts the nodes in order.
 func (g *Graph) check() error {
 	for _, n := range g.Nodes {
-		if len(n.opsets) > 0 {
-			return fmt.Errorf("%v comes from a function of another operator set %v than the model's; it can be run but not written",
-				n, n.opsets)
-		}
 		for i, v := range n.Inputs {
 			if v != nil && !v.defined() {
 				return fmt.Errorf("%v: input %d, %v, is defined by nothing", n, i, v)

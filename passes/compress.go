@@ -11,6 +11,7 @@ import (
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/onnxio"
+	"github.com/obc-onnx/obc/onnxio/convert"
 )
 
 // Compress makes a compressed copy of m, calibrated on data, as the recipe says. m itself is not changed. When the recipe leaves
@@ -37,7 +38,7 @@ func Compress(ctx context.Context, m *onnxio.Model, data calib.Dataset, r *Recip
 	return &Result{Model: s.Model, Report: s.Report}, nil
 }
 
-// newState clones the model and opens its graph.
+// newState clones the model, puts the bodies of its functions in the place of their calls, and opens its graph.
 func newState(m *onnxio.Model, data calib.Dataset, r *Recipe, o Options) (*State, error) {
 	own := *r
 	if strings.HasPrefix(r.Target, "size=") && r.Container == "auto" {
@@ -50,7 +51,13 @@ func newState(m *onnxio.Model, data calib.Dataset, r *Recipe, o Options) (*State
 		s.Report.Warnings = append(s.Report.Warnings, set.Warnings...)
 	}
 	s.Report.Dense.Bytes = modelBytes(m)
-	var err error
+	calls, err := convert.Inline(s.Model)
+	if err != nil {
+		return nil, err
+	}
+	if calls > 0 {
+		s.Report.Passes = append(s.Report.Passes, PassReport{Name: "inline functions", Changes: calls})
+	}
 	if s.Graph, err = graph.New(s.Model); err != nil {
 		return nil, err
 	}

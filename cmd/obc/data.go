@@ -14,6 +14,7 @@ import (
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/onnxio"
+	"github.com/obc-onnx/obc/onnxio/convert"
 )
 
 // dataFlags say how data is read; calibration and evaluation share them.
@@ -97,13 +98,20 @@ func oneModel(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// loadModel reads a model and its graph.
+// loadModel reads a model and its graph, with the bodies of its functions in the place of their calls.
 func loadModel(path string) (*onnxio.Model, *graph.Graph, error) {
 	m, err := onnxio.Load(path)
 	if err != nil {
 		return nil, nil, input(err)
 	}
-	g, err := graph.New(m)
+	own := m
+	if len(m.Proto.Functions) > 0 {
+		own = m.Clone()
+	}
+	if _, err := convert.Inline(own); err != nil {
+		return nil, nil, input(err)
+	}
+	g, err := graph.New(own)
 	if err != nil {
 		return nil, nil, input(err)
 	}

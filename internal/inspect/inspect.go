@@ -10,6 +10,7 @@ import (
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/onnxio"
+	"github.com/obc-onnx/obc/onnxio/convert"
 	"github.com/obc-onnx/obc/onnxio/onnxpb"
 )
 
@@ -68,7 +69,11 @@ const annotationPrefix = "obc."
 
 // Model describes m. The model is not changed.
 func Model(m *onnxio.Model) (*Summary, error) {
+	file := m.Proto
 	m = m.Clone()
+	if _, err := convert.Inline(m); err != nil {
+		return nil, err
+	}
 	g, err := graph.New(m)
 	if err != nil {
 		return nil, err
@@ -79,7 +84,7 @@ func Model(m *onnxio.Model) (*Summary, error) {
 		Producer:    strings.TrimSpace(p.GetProducerName() + " " + p.GetProducerVersion()),
 		Annotations: annotations(p.MetadataProps), Unsupported: []string{},
 	}
-	for _, o := range p.OpsetImport {
+	for _, o := range file.OpsetImport {
 		domain := o.GetDomain()
 		if domain == "" {
 			domain = "ai.onnx"
