@@ -17,6 +17,11 @@ type Elim[T Float] struct {
 	//	v = (col[i] - sum_{s<t} u[s][i]*coef[s]) * inv;  u[t][i] = v;  diag[i] -= v*v;  w[i] -= c*v
 	Step func(u []T, depth, t int, col, coef []T, inv, c T, diag, w []T)
 
+	// StepFour is Step for four columns at once, with equal bits: columns t .. t+3 of the panel from the columns of A that lie in col one after the
+	// other, n = len(col)/4 elements each. coef holds inv of each, c of each, and then, column s of the panel after the other, its
+	// coefficients for the four: those of columns t .. t+3 count for the later ones of these.
+	StepFour func(u []T, depth, t int, col, coef []T, diag, w []T)
+
 	// Update subtracts U U^T from a part of one tile column of A: dst = src - U_i U_q^T for tiles tile rows i. dst and src start
 	// at the tile of the first of them, u at its rows of the panel, uq at those of the column; t > 0 columns of the panel are used.
 	// dst may be src.
@@ -39,6 +44,10 @@ type Elim[T Float] struct {
 	// BlockStep applies one eliminated column, split: d(e,f) -= u_e*u_f.
 	BlockStep func(d, u []T, c int)
 
+	// BlockFour is Split and BlockStep of the columns t .. t+3 of the panel u, whose first column begins a block, for blocks of four: with
+	// equal bits, all that is in the tiles of so many groups, which u must hold. Nil for float64.
+	BlockFour func(d, u []T, depth, t, groups int)
+
 	// BlockScore sets score[b] = w_B^T [Hinv]_BB^-1 w_B by a Cholesky factorisation, NaN if the matrix is not positive definite; w
 	// is split. work holds at least (c*(c+1)/2+c)*Tile elements.
 	BlockScore func(score, w, d, work []T, c int)
@@ -56,8 +65,8 @@ func ElimOf[T Float]() Elim[T] {
 }
 
 func genericElim[T Float]() Elim[T] {
-	return Elim[T]{elimStepGeneric[T], elimUpdateGeneric[T], cheapestColumnGeneric[T], cheapestRoundingGeneric[T],
-		splitGeneric[T], blockStepGeneric[T], blockScoreGeneric[T]}
+	return Elim[T]{elimStepGeneric[T], elimStepFourGeneric[T], elimUpdateGeneric[T], cheapestColumnGeneric[T], cheapestRoundingGeneric[T],
+		splitGeneric[T], blockStepGeneric[T], nil, blockScoreGeneric[T]}
 }
 
 func elimStepGeneric[T Float](u []T, depth, t int, col, coef []T, inv, c T, diag, w []T) {
@@ -77,6 +86,17 @@ func elimStepGeneric[T Float](u []T, depth, t int, col, coef []T, inv, c T, diag
 			dg[k] -= T(v * v)
 			wt[k] -= T(c * v)
 		}
+	}
+}
+
+func elimStepFourGeneric[T Float](u []T, depth, t int, col, coef []T, diag, w []T) {
+	n := len(col) / 4
+	one := make([]T, t+3)
+	for k := range 4 {
+		for s := range t + k {
+			one[s] = coef[8+4*s+k]
+		}
+		elimStepGeneric(u, depth, t+k, col[k*n:(k+1)*n], one, coef[k], coef[4+k], diag, w)
 	}
 }
 

@@ -32,6 +32,11 @@ var avx2Elim32 = Elim[float32]{
 		_, _, _, _ = u[(n/Tile-1)*depth*Tile+t*Tile+Tile-1], coef[t], diag[n-1], w[n-1]
 		elimStep32AVX2(&u[0], depth, t, &col[0], &coef[0], inv, c, &diag[0], &w[0], n/Tile)
 	},
+	StepFour: func(u []float32, depth, t int, col, coef []float32, diag, w []float32) {
+		n := len(col) / 4
+		_, _, _, _ = u[(n/Tile-1)*depth*Tile+(t+4)*Tile-1], coef[8+4*(t+2)+3], diag[n-1], w[n-1]
+		elimStepFour32AVX2(&u[0], depth, t, &col[0], n, &coef[0], &diag[0], &w[0], n/Tile)
+	},
 	Update: func(dst, src, u, uq []float32, depth, t, tiles int) {
 		_, _, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1], uq[t*Tile-1]
 		elimUpdate32AVX2(&dst[0], &src[0], &u[0], &uq[0], depth, t, tiles)
@@ -58,6 +63,10 @@ var avx2Elim32 = Elim[float32]{
 		_ = d[groups*c*(c+1)/2*Tile-1]
 		blockStep32AVX2(&d[0], &u[0], c, groups)
 	},
+	BlockFour: func(d, u []float32, depth, t, groups int) {
+		_, _ = d[groups*10*Tile-1], u[(4*groups-1)*depth*Tile+(t+4)*Tile-1]
+		blockFour32AVX2(&d[0], &u[0], depth, t, groups)
+	},
 	BlockScore: func(score, w, d, work []float32, c int) {
 		groups, size := len(w)/(c*Tile), c*(c+1)/2
 		_, _, _ = score[groups*Tile-1], d[groups*size*Tile-1], work[(size+c)*Tile-1]
@@ -70,6 +79,11 @@ var avx2Elim64 = Elim[float64]{
 		n := len(col)
 		_, _, _, _ = u[(n/Tile-1)*depth*Tile+t*Tile+Tile-1], coef[t], diag[n-1], w[n-1]
 		elimStep64AVX2(&u[0], depth, t, &col[0], &coef[0], inv, c, &diag[0], &w[0], n/Tile)
+	},
+	StepFour: func(u []float64, depth, t int, col, coef []float64, diag, w []float64) {
+		n := len(col) / 4
+		_, _, _, _ = u[(n/Tile-1)*depth*Tile+(t+4)*Tile-1], coef[8+4*(t+2)+3], diag[n-1], w[n-1]
+		elimStepFour64AVX2(&u[0], depth, t, &col[0], n, &coef[0], &diag[0], &w[0], n/Tile)
 	},
 	Update: func(dst, src, u, uq []float64, depth, t, tiles int) {
 		_, _, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1], uq[t*Tile-1]
@@ -113,6 +127,11 @@ var avx512Elim32 = Elim[float32]{
 		_, _, _, _ = u[(n/Tile-1)*depth*Tile+t*Tile+Tile-1], coef[t], diag[n-1], w[n-1]
 		elimStep32AVX512(&u[0], depth, t, &col[0], &coef[0], inv, c, &diag[0], &w[0], n/Tile)
 	},
+	StepFour: func(u []float32, depth, t int, col, coef []float32, diag, w []float32) {
+		n := len(col) / 4
+		_, _, _, _ = u[(n/Tile-1)*depth*Tile+(t+4)*Tile-1], coef[8+4*(t+2)+3], diag[n-1], w[n-1]
+		elimStepFour32AVX512(&u[0], depth, t, &col[0], n, &coef[0], &diag[0], &w[0], n/Tile)
+	},
 	Update: func(dst, src, u, uq []float32, depth, t, tiles int) {
 		_, _, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1], uq[t*Tile-1]
 		elimUpdate32AVX512(&dst[0], &src[0], &u[0], &uq[0], depth, t, tiles)
@@ -139,6 +158,10 @@ var avx512Elim32 = Elim[float32]{
 		_ = d[groups*c*(c+1)/2*Tile-1]
 		blockStep32AVX512(&d[0], &u[0], c, groups)
 	},
+	BlockFour: func(d, u []float32, depth, t, groups int) {
+		_, _ = d[groups*10*Tile-1], u[(4*groups-1)*depth*Tile+(t+4)*Tile-1]
+		blockFour32AVX512(&d[0], &u[0], depth, t, groups)
+	},
 	BlockScore: func(score, w, d, work []float32, c int) {
 		groups, size := len(w)/(c*Tile), c*(c+1)/2
 		_, _, _ = score[groups*Tile-1], d[groups*size*Tile-1], work[(size+c)*Tile-1]
@@ -151,6 +174,11 @@ var avx512Elim64 = Elim[float64]{
 		n := len(col)
 		_, _, _, _ = u[(n/Tile-1)*depth*Tile+t*Tile+Tile-1], coef[t], diag[n-1], w[n-1]
 		elimStep64AVX512(&u[0], depth, t, &col[0], &coef[0], inv, c, &diag[0], &w[0], n/Tile)
+	},
+	StepFour: func(u []float64, depth, t int, col, coef []float64, diag, w []float64) {
+		n := len(col) / 4
+		_, _, _, _ = u[(n/Tile-1)*depth*Tile+(t+4)*Tile-1], coef[8+4*(t+2)+3], diag[n-1], w[n-1]
+		elimStepFour64AVX512(&u[0], depth, t, &col[0], n, &coef[0], &diag[0], &w[0], n/Tile)
 	},
 	Update: func(dst, src, u, uq []float64, depth, t, tiles int) {
 		_, _, _, _ = dst[tiles*Tile*Tile-1], src[tiles*Tile*Tile-1], u[(tiles-1)*depth*Tile+t*Tile-1], uq[t*Tile-1]

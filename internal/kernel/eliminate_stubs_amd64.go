@@ -14,6 +14,11 @@ func elimUpdate32AVX2(dst *float32, src *float32, u *float32, uq *float32, depth
 //go:noescape
 func elimStep32AVX2(u *float32, depth int, t int, col *float32, coef *float32, inv float32, c float32, diag *float32, w *float32, tiles int)
 
+// elimStepFour32AVX2 is elimStepFourGeneric.
+//
+//go:noescape
+func elimStepFour32AVX2(u *float32, depth int, t int, col *float32, n int, coef *float32, diag *float32, w *float32, tiles int)
+
 // cheapestColumn32AVX2 is cheapestColumnGeneric.
 //
 //go:noescape
@@ -43,6 +48,11 @@ func elimUpdate32AVX512(dst *float32, src *float32, u *float32, uq *float32, dep
 //
 //go:noescape
 func elimStep32AVX512(u *float32, depth int, t int, col *float32, coef *float32, inv float32, c float32, diag *float32, w *float32, tiles int)
+
+// elimStepFour32AVX512 is elimStepFourGeneric.
+//
+//go:noescape
+func elimStepFour32AVX512(u *float32, depth int, t int, col *float32, n int, coef *float32, diag *float32, w *float32, tiles int)
 
 // cheapestColumn32AVX512 is cheapestColumnGeneric.
 //
@@ -74,6 +84,11 @@ func elimUpdate64AVX2(dst *float64, src *float64, u *float64, uq *float64, depth
 //go:noescape
 func elimStep64AVX2(u *float64, depth int, t int, col *float64, coef *float64, inv float64, c float64, diag *float64, w *float64, tiles int)
 
+// elimStepFour64AVX2 is elimStepFourGeneric.
+//
+//go:noescape
+func elimStepFour64AVX2(u *float64, depth int, t int, col *float64, n int, coef *float64, diag *float64, w *float64, tiles int)
+
 // cheapestColumn64AVX2 is cheapestColumnGeneric.
 //
 //go:noescape
@@ -103,6 +118,11 @@ func elimUpdate64AVX512(dst *float64, src *float64, u *float64, uq *float64, dep
 //
 //go:noescape
 func elimStep64AVX512(u *float64, depth int, t int, col *float64, coef *float64, inv float64, c float64, diag *float64, w *float64, tiles int)
+
+// elimStepFour64AVX512 is elimStepFourGeneric.
+//
+//go:noescape
+func elimStepFour64AVX512(u *float64, depth int, t int, col *float64, n int, coef *float64, diag *float64, w *float64, tiles int)
 
 // cheapestColumn64AVX512 is cheapestColumnGeneric.
 //
@@ -134,7 +154,17 @@ func split32AVX2(dst *float32, src *float32, c int, groups int)
 //go:noescape
 func gridErrors32AVX2(out *float32, x *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, grids int)
 
+// blockFour32AVX2 is blockFourGeneric.
+//
+//go:noescape
+func blockFour32AVX2(d *float32, u *float32, depth int, t int, groups int)
+
 // gridErrors32AVX512 is gridErrorsGeneric.
 //
 //go:noescape
 func gridErrors32AVX512(out *float32, x *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, grids int)
+
+// blockFour32AVX512 is blockFourGeneric.
+//
+//go:noescape
+func blockFour32AVX512(d *float32, u *float32, depth int, t int, groups int)

@@ -43,6 +43,65 @@ func testElimStep[T Float](t *testing.T) {
 	}
 }
 
+func TestElimStepFour(t *testing.T) {
+	everyForm(t, func(t *testing.T) {
+		testElimStepFour[float32](t)
+		testElimStepFour[float64](t)
+	})
+}
+
+// testElimStepFour holds four steps at once to four steps, exactly.
+func testElimStepFour[T Float](t *testing.T) {
+	r, k := newRand(), ElimOf[T]()
+	for tiles := 1; tiles <= 7; tiles++ {
+		for _, steps := range []int{0, 1, 2, 16, 61} {
+			n, depth := tiles*Tile, steps+4+tiles%3
+			u := randomOf[T](r, tiles*depth*Tile)
+			col, coef := randomOf[T](r, 4*n), randomOf[T](r, 8+4*(steps+4))
+			diag, w := randomOf[T](r, n), randomOf[T](r, n)
+			wantU, wantDiag, wantW := clone(u), clone(diag), clone(w)
+			for c := range 4 {
+				one := make([]T, steps+c+1)
+				for s := range steps + c {
+					one[s] = coef[8+4*s+c]
+				}
+				k.Step(wantU, depth, steps+c, col[c*n:(c+1)*n], one, coef[c], coef[4+c], wantDiag, wantW)
+			}
+			k.StepFour(u, depth, steps, col, coef, diag, w)
+			name := fmt.Sprintf("%T tiles=%d steps=%d", w[0], tiles, steps)
+			nearAll(t, name+" u", u, wantU, 0)
+			nearAll(t, name+" diag", diag, wantDiag, 0)
+			nearAll(t, name+" w", w, wantW, 0)
+		}
+	}
+}
+
+// TestElimBlockFour holds four columns at once to each of them split and applied, exactly.
+func TestElimBlockFour(t *testing.T) {
+	everyForm(t, func(t *testing.T) {
+		r, k := newRand(), ElimOf[float32]()
+		if k.BlockFour == nil {
+			t.Skip("pure Go splits and applies")
+		}
+		for groups := 1; groups <= 4; groups++ {
+			for _, at := range []int{0, 1, 12} {
+				depth := at + 4 + groups%2
+				d, u := random(r, groups*10*Tile), random(r, groups*4*depth*Tile)
+				want, row, x := clone(d), make([]float32, groups*4*Tile), make([]float32, groups*4*Tile)
+				for s := at; s < at+4; s++ {
+					for i := range row {
+						row[i] = u[i/Tile*depth*Tile+s*Tile+i%Tile]
+					}
+					k.Split(x, row, 4)
+					k.BlockStep(want, x, 4)
+				}
+				k.BlockFour(d, u, depth, at, groups)
+				nearAll(t, fmt.Sprintf("groups=%d t=%d", groups, at), d, want, 0)
+			}
+		}
+	})
+}
+
 func TestElimUpdate(t *testing.T) {
 	everyForm(t, func(t *testing.T) {
 		testElimUpdate[float32](t)

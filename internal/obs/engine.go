@@ -37,9 +37,9 @@ func depthFor(n int) int {
 type rule[T number] interface {
 	// start begins a row; the engine has been reset. Columns that may not be chosen get e.pen = +Inf.
 	start(e *engine[T], row int)
-	// choose is the position of the next column and the value it takes; -1 ends the row.
+	// choose is the first position of the next unit and the value its columns take; -1 ends the row.
 	choose(e *engine[T]) (p int, value T)
-	// eliminated follows the elimination of the column at position p; it is panel column e.t-1.
+	// eliminated follows the elimination of the unit from position p on; it is the panel's columns from e.t-e.unit on.
 	eliminated(e *engine[T], p int)
 	// moved tells that the column at position from is now at position to.
 	moved(to, from int)
@@ -57,7 +57,7 @@ type engine[T number] struct {
 	base   *tiled[T] // where every row starts, shared and read-only
 	own    []T       // A after the first update, laid out as base
 	a      []T       // A: base.data until the first update, then own
-	u      []T       // panel, see package kernel
+	u      []T       // panel, see package kernel; whole groups of blocks of four may be read
 	unit   int       // columns that move together
 	keep   []T       // columns on the move, deepest x ld
 	moving []move
@@ -67,6 +67,7 @@ type engine[T number] struct {
 	stride int // rows from one tile of the panel to the next: one more than depth, so that tiles fall on different lines of the cache
 	col    []T // columns of a unit
 	coef   []T
+	four   fourSteps[T]
 
 	// By position; padded to whole tiles with pen = +Inf.
 	w, diag, pen []T
@@ -121,7 +122,7 @@ func (m *tiled[T]) index(i, j int) int { return kernel.TriangleOrigin(m.ld, j/ti
 func newEngine[T number](base *tiled[T]) *engine[T] {
 	ld := base.ld
 	v := func(n int) []T { return make([]T, n) }
-	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: kernel.Slab[T](kernel.TriangleSize(ld)), u: kernel.Slab[T]((deepest + 1) * ld), unit: base.unit, keep: kernel.Slab[T](deepest * ld), col: v(ld * base.unit), coef: v(deepest),
+	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: kernel.Slab[T](kernel.TriangleSize(ld)), u: kernel.Slab[T]((deepest + 1) * (ld + 3*tile)), unit: base.unit, keep: kernel.Slab[T](deepest * ld), col: v(ld * base.unit), coef: v(deepest),
 		w: v(ld), diag: v(ld), pen: v(ld), at: make([]int32, ld), pos: make([]int32, base.d), gone: make([]bool, base.d), out: v(base.d)}
 }
 
@@ -135,7 +136,7 @@ func (e *engine[T]) release() {
 // padded is the count of positions that kernels work on.
 func (e *engine[T]) padded() int { return (e.n + tile - 1) / tile * tile }
 
-// run eliminates the columns of a row with weights w as r says; each, if not nil, sees every elimination with its cost,
+// run eliminates the columns of a row with weights w as r says; each, if not nil, sees every elimination of a unit with its cost, the sum of
 // diff^2/(2 diag), and stops the row by returning false. The weights are then in e.weights. The error is errDigits.
 func (e *engine[T]) run(w []float32, row int, r rule[T], each func(p int, cost float64) bool) error {
 	e.reset(w)
@@ -145,10 +146,10 @@ func (e *engine[T]) run(w []float32, row int, r rule[T], each func(p int, cost f
 		if p < 0 {
 			return nil
 		}
-		if d := float64(e.diag[p]); !(d > 0) || math.IsInf(d, 1) {
-			return errDigits
+		cost, err := e.eliminateUnit(p, value)
+		if err != nil {
+			return err
 		}
-		cost := e.eliminate(p, value)
 		r.eliminated(e, p)
 		if each != nil && !each(p, cost) {
 			return nil
@@ -193,31 +194,87 @@ func (e *engine[T]) setDepth() {
 	e.stride = e.depth + 1
 }
 
-// eliminate gives the column at position p its value, moves the other weights and appends the column to the panel.
-func (e *engine[T]) eliminate(p int, value T) float64 {
+// eliminateUnit gives the columns of the unit from position p on their value, and tells the sum of their costs.
+func (e *engine[T]) eliminateUnit(p int, value T) (cost float64, err error) {
 	n := e.padded()
-	col := e.column(p, n)
-	up := e.u[p/tile*e.stride*tile+p%tile:]
-	for s := range e.t {
-		e.coef[s] = up[s*tile]
+	kernel.TriangleColumns(e.col, e.a, e.base.ld, p, e.unit, n)
+	if e.unit == 4 {
+		cost, err = e.stepFour(p, n, value)
+	} else {
+		cost, err = e.steps(p, n, value)
 	}
-	d := float64(e.diag[p])
-	diff := float64(e.w[p]) - float64(value)
-	inv := 1 / math.Sqrt(d)
-	e.k.Step(e.u, e.stride, e.t, col, e.coef, T(inv), T(diff*inv), e.diag, e.w)
-	e.t++
-	c := e.at[p]
-	e.w[p], e.pen[p], e.gone[c], e.out[c] = value, T(inf), true, value
-	return diff * diff / d / 2
+	for i := p; i < p+e.unit; i++ {
+		c := e.at[i]
+		e.w[i], e.pen[i], e.gone[c], e.out[c] = value, T(inf), true, value
+	}
+	return cost, err
 }
 
-// column is the first n elements of column p of A. The columns of a unit, which go one after the other, are fetched together.
-func (e *engine[T]) column(p, n int) []T {
-	k := (p - e.base.rest) % e.unit
-	if k == 0 {
-		kernel.TriangleColumns(e.col, e.a, e.base.ld, p, e.unit, n)
+// steps moves the weights and appends the columns of the unit from position p on to the panel, one after the other.
+func (e *engine[T]) steps(p, n int, value T) (cost float64, err error) {
+	for k := range e.unit {
+		inv, c, rise, err := pivot(e.diag[p+k], e.w[p+k], value)
+		if err != nil {
+			return 0, err
+		}
+		e.k.Step(e.u, e.stride, e.t, e.col[k*n:(k+1)*n], e.panelRow(p+k, e.t), inv, c, e.diag, e.w)
+		e.t++
+		cost += rise
 	}
-	return e.col[k*n : (k+1)*n]
+	return cost, nil
+}
+
+// pivot is what the step of a column needs, and its cost.
+func pivot[T number](diag, w, value T) (inv, c T, cost float64, err error) {
+	d := float64(diag)
+	if !(d > 0) || math.IsInf(d, 1) {
+		return 0, 0, 0, errDigits
+	}
+	diff, root := float64(w)-float64(value), 1/math.Sqrt(d)
+	return T(root), T(diff * root), diff * diff / d / 2, nil
+}
+
+// panelRow is the first t elements of row p of the panel; one more may be read.
+func (e *engine[T]) panelRow(p, t int) []T {
+	up := e.u[p/tile*e.stride*tile+p%tile:]
+	for s := range t {
+		e.coef[s] = up[s*tile]
+	}
+	return e.coef
+}
+
+// fourSteps is the room of stepFour.
+type fourSteps[T number] struct {
+	coef    [8 + 4*deepest]T
+	diag, w [2 * tile]T
+}
+
+// stepFour is steps for a unit of four columns, all at once: the rows of the panel that are the unit's own come first and yield the coefficients
+// for all others.
+func (e *engine[T]) stepFour(p, n int, value T) (cost float64, err error) {
+	f := &e.four
+	lo, hi := p/tile*tile, (p+3)/tile*tile+tile
+	diag, w := f.diag[:hi-lo], f.w[:hi-lo]
+	copy(diag, e.diag[lo:hi])
+	copy(w, e.w[lo:hi])
+	for k := range 4 {
+		inv, c, rise, err := pivot(diag[p+k-lo], w[p+k-lo], value)
+		if err != nil {
+			return 0, err
+		}
+		row := e.panelRow(p+k, e.t+k)
+		f.coef[k], f.coef[4+k] = inv, c
+		for s, v := range row[:e.t+k] {
+			f.coef[8+4*s+k] = v
+		}
+		if k < 3 {
+			e.k.Step(e.u[lo*e.stride:], e.stride, e.t+k, e.col[k*n+lo:k*n+hi], row, inv, c, diag, w)
+		}
+		cost += rise
+	}
+	e.k.StepFour(e.u, e.stride, e.t, e.col[:4*n], f.coef[:], e.diag, e.w)
+	e.t += 4
+	return cost, nil
 }
 
 // update ends the panel: A -= U U^T over the survivors, which move to positions 0 .. n-t-1.

@@ -163,7 +163,9 @@ func steps[T number](p *Prepared, w []float32, row, c int, r rule[T]) (done []st
 		}
 	}
 	err := e.run(x, row, r, func(at int, _ float64) bool {
-		done = append(done, step{int(e.at[at]), float64(e.w[at])})
+		for i := at; i < at+c; i++ {
+			done = append(done, step{int(e.at[i]), float64(e.w[i])})
+		}
 		return true
 	})
 	if err != nil {

@@ -51,14 +51,12 @@ func (g *groups[T]) eliminated(e *engine[T], p int) {
 	}
 }
 
-// blocks removes the block B of c columns of least 1/2 w_B^T ([Hinv]_BB)^-1 w_B, column by column.
+// blocks removes the block B of c columns of least 1/2 w_B^T ([Hinv]_BB)^-1 w_B.
 type blocks[T number] struct {
 	c     int
 	base  []T // d at the start of every row
 	d     []T // lower triangles of [Hinv]_BB, c*(c+1)/2 each, in groups of tile blocks: see kernel.Elim
 	rest  int // positions before the first unit
-	block int // position of the block that goes; its columns from here on are open
-	left  int // columns of it still to go
 	row   []T // a vector over positions
 	split []T // row from the first unit on, in groups
 	score []T
@@ -79,7 +77,6 @@ func (b *blocks[T]) start(e *engine[T], row int) {
 		b.prepare(e.base)
 	}
 	copy(b.d, b.base)
-	b.left = 0
 	for p := range b.rest {
 		e.pen[p] = T(inf)
 	}
@@ -112,37 +109,33 @@ func (b *blocks[T]) splitRow(e *engine[T]) []T {
 }
 
 func (b *blocks[T]) choose(e *engine[T]) (int, T) {
-	if e.n == b.rest {
+	if e.n-b.rest < b.c {
 		return -1, 0
 	}
-	if b.left == 0 {
-		if e.n-b.rest < b.c {
-			return -1, 0
-		}
-		copy(b.row, e.w[:e.n])
-		w := b.splitRow(e)
-		e.k.BlockScore(b.score, w, b.d, b.work, b.c)
-		best := T(inf)
-		for k, s := range b.score[:(e.n-b.rest)/b.c] {
-			if s < best && e.pen[b.rest+k*b.c] == 0 {
-				best, b.block, b.left = s, b.rest+k*b.c, b.c
-			}
-		}
-		if b.left == 0 {
-			return -1, 0
+	copy(b.row, e.w[:e.n])
+	w := b.splitRow(e)
+	e.k.BlockScore(b.score, w, b.d, b.work, b.c)
+	best, at := T(inf), -1
+	for k, s := range b.score[:(e.n-b.rest)/b.c] {
+		if p := b.rest + k*b.c; s < best && e.pen[p] == 0 {
+			best, at = s, p
 		}
 	}
-	b.left--
-	return b.block + b.c - 1 - b.left, 0
+	return at, 0
 }
 
 func (b *blocks[T]) eliminated(e *engine[T], p int) {
-	for i := 0; i < e.n; i += tile {
-		v := *(*[tile]T)(e.u[i*e.stride+(e.t-1)*tile:])
-		*(*[tile]T)(b.row[i:]) = v
+	if b.c == 4 && b.rest == 0 && e.k.BlockFour != nil {
+		e.k.BlockFour(b.d, e.u, e.stride, e.t-4, (e.n/4+tile-1)/tile)
+		return
 	}
-	u := b.splitRow(e)
-	e.k.BlockStep(b.d, u, b.c)
+	for t := e.t - b.c; t < e.t; t++ {
+		for i := 0; i < e.n; i += tile {
+			v := *(*[tile]T)(e.u[i*e.stride+t*tile:])
+			*(*[tile]T)(b.row[i:]) = v
+		}
+		e.k.BlockStep(b.d, b.splitRow(e), b.c)
+	}
 }
 
 func (b *blocks[T]) moved(to, from int) {

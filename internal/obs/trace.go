@@ -107,23 +107,18 @@ func traceRows[T number](ctx context.Context, t *Trace, each func(e state, row, 
 		return unstructured[T]{}
 	}
 	return eachEngine(ctx, t.w, t.p, t.C, t.o, fresh, func(e *engine[T], r rule[T], x []float32, row int) error {
-		i, sum, stopped := 0, 0.0, false
+		s, stopped := 0, false
 		if t.kept != nil {
 			room := pathRoom(t.Cols, t.Steps)
 			t.kept[row] = path{w: t.slab[row*room : row*room : (row+1)*room], at: make([]place, 0, t.Steps)}
 		}
 		err := e.run(x, row, r, func(p int, cost float64) bool {
-			i, sum = i+1, sum+cost
-			if i%t.C != 0 {
-				return true
-			}
-			s := i/t.C - 1
-			t.Cost[row*t.Steps+s], t.Order[row*t.Steps+s] = sum, e.at[p]/int32(t.C)
-			sum = 0
-			stopped = each != nil && !each(e, row, s)
+			t.Cost[row*t.Steps+s], t.Order[row*t.Steps+s] = cost, e.at[p]/int32(t.C)
+			s++
+			stopped = each != nil && !each(e, row, s-1)
 			return !stopped
 		})
-		if err == nil && !stopped && i < t.Steps*t.C {
+		if err == nil && !stopped && s < t.Steps {
 			return errDigits // no block's cost was a number any more
 		}
 		return err

@@ -56,6 +56,7 @@ func main() {
 			f.width = width
 			f.update()
 			f.step()
+			f.stepFour()
 			f.cheapest()
 			f.rounding()
 			f.blockStep()
@@ -68,6 +69,7 @@ func main() {
 		f := single
 		f.width = width
 		f.gridErrors(guess, share, series)
+		f.blockFour()
 	}
 	Generate()
 }
