@@ -3,6 +3,7 @@ package graph
 import (
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -192,5 +193,35 @@ func TestSyncKeepsFiles(t *testing.T) {
 			t.Error(err)
 		}
 		t.Logf("%s: %d models", name, models)
+	}
+}
+
+// TestOldInitializers: before ir_version 4 a new initializer is listed among the inputs, as all must be; later it is not.
+func TestOldInitializers(t *testing.T) {
+	for ir, want := range map[int64][]string{3: {"x", "b", "new"}, 4: {"x", "b"}} {
+		b := testmodel.New(8).Input("x", onnxio.Float32, 2).Input("b", onnxio.Float32, 2).Floats("b", []float32{1, 2}, 2).
+			Node("Add", "x b -> t").Node("Add", "t b -> y").Outputs("y")
+		b.Proto().IrVersion = &ir
+		m := b.Model()
+		g, err := New(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Nodes[0].SetInput(1, g.AddInit("new", onnxio.TensorOf([]float32{3, 4}, 2)))
+		for range 2 {
+			if err := g.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, v := range m.Proto.Graph.Input {
+				got = append(got, v.GetName())
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("ir_version %d: inputs %v, want %v", ir, got, want)
+			}
+		}
+		if err := m.Check(); err != nil {
+			t.Error(err)
+		}
 	}
 }

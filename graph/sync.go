@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/obc-onnx/obc/onnxio/onnxpb"
 )
 
@@ -102,12 +104,25 @@ func (g *Graph) write() {
 	for i, v := range g.Inputs {
 		inputs[i] = v.Info
 	}
-	p.Input = keep(p.Input, inputs)
+	p.Input = keep(p.Input, append(inputs, g.unlisted()...))
 	p.ValueInfo = g.valueInfo()
 	p.QuantizationAnnotation = slices.DeleteFunc(p.QuantizationAnnotation, func(a *onnxpb.TensorAnnotation) bool {
 		v := g.values[a.GetTensorName()]
 		return v == nil || !v.defined()
 	})
+}
+
+// unlisted are the inputs that initializers of the main graph must be too before ir_version 4, as far as they are not.
+func (g *Graph) unlisted() (list []*onnxpb.ValueInfoProto) {
+	if ir := g.Model.Proto.GetIrVersion(); g.Outer != nil || ir == 0 || ir >= 4 {
+		return nil
+	}
+	for _, v := range g.Inits {
+		if !v.IsInput {
+			list = append(list, &onnxpb.ValueInfoProto{Name: proto.String(v.Name), Type: typeProto(v.Type, v.Shape)})
+		}
+	}
+	return list
 }
 
 // valueInfo lists the descriptions that still fit: those of values that exist, with the element type they still have.

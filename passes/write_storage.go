@@ -54,6 +54,9 @@ func (t *storedWeight) opset() int {
 // storage lays out the layer's codes. nil, without an error, means that they have no such form and are written as float.
 func (w *writer) storage(l *LayerState) (*storedWeight, error) {
 	t := &storedWeight{bits: l.Solution.Grids[0].Spec.Bits, beside: l.Input != nil}
+	if err := flatten(l); err != nil {
+		return nil, err
+	}
 	if w.Recipe.Form == "matmulnbits" {
 		if n, why := newNBitsLayout(l); n != nil {
 			t.nbits = n
@@ -86,6 +89,25 @@ func (w *writer) storage(l *LayerState) (*storedWeight, error) {
 		}
 	}
 	return t, w.reachableFor(t)
+}
+
+// flatten makes a matrix of a MatMul's weight with axes of length 1 before its rows and columns, where its inputs have as many
+// axes themselves: runtimes take scales by column for matrices only.
+func flatten(l *LayerState) error {
+	shape := l.WeightShape()
+	if l.Kind != graph.MatMul || l.WeightIndex() != 1 || len(shape) <= 2 || len(l.Solution.W) != shape[len(shape)-2]*shape[len(shape)-1] {
+		return nil
+	}
+	for _, n := range l.Nodes {
+		if len(l.Layer.Input(n).Shape) < len(shape) {
+			return nil
+		}
+	}
+	t, err := onnxio.TensorOf(graph.ToFileLayout(l.Layer, l.Solution.W), shape[len(shape)-2:]...).ConvertTo(l.Weight.Type)
+	if err != nil {
+		return err
+	}
+	return l.SetWeight(t)
 }
 
 // reachableFor explains what can be done when the model cannot be brought to the operator set that the form needs.

@@ -176,6 +176,7 @@ func layouts() map[string]func() *onnxio.Model {
 		"gemm left transA": one(18, []any{32, 3}, w(32, 6), "Gemm", "w x -> t", "transA", 1),
 		"matmul":           one(18, []any{2, 3, 48}, w(48, 6), "MatMul", "x w -> t"),
 		"matmul batch":     one(18, []any{2, 3, 32}, w(1, 32, 6), "MatMul", "x w -> t"),
+		"matmul batches":   one(18, []any{2, 3, 32}, w(1, 1, 32, 6), "MatMul", "x w -> t"),
 		"matmul left":      one(18, []any{2, 32, 3}, w(6, 32), "MatMul", "w x -> t"),
 		"matmul vector":    one(18, []any{3, 32}, w(32), "MatMul", "x w -> t"),
 		"behind views": func() *onnxio.Model {
