@@ -81,6 +81,12 @@ func (w *writer) storage(l *LayerState) (*storedWeight, error) {
 		t.place(l)
 		t.contain(4) // 2-bit types are too new for most runtimes
 	}
+	if t.kind.Bits() == 2 && l.Kind >= graph.Gemm && l.Rows%4 != 0 {
+		w.note("%v: stored in 4 bits, for ONNX Runtime 1.32 reads 2-bit weights of %d outputs, which 4 does not divide, wrongly", l, l.Rows)
+		t.kind = onnxio.Undefined
+		t.place(l)
+		t.contain(4)
+	}
 	if t.kind.Bits() < 8 && w.Recipe.Container == "auto" {
 		if err := w.reachable(t.opset()); err != nil {
 			w.note("%v: stored in int8, for %v needs operator set %d: %v", l, t.kind, t.opset(), err)
