@@ -341,12 +341,16 @@ func (e *engine[T]) moves(n int) []move {
 // takeColumns copies the columns that move, in their order after all moves, to keep.
 func (e *engine[T]) takeColumns(ms []move, n int) {
 	ld := e.base.ld
-	for k, m := range ms {
-		x := e.keep[k*ld : (k+1)*ld]
-		for i := 0; i < n; i += tile {
-			v := *(*[tile]T)(e.a[kernel.TriangleOrigin(ld, i/tile)+m.from*tile:])
-			*(*[tile]T)(x[i:]) = v
+	for i := 0; i < n; i += tile {
+		a := e.a[kernel.TriangleOrigin(ld, i/tile):]
+		for k, m := range ms {
+			v := *(*[tile]T)(a[m.from*tile:])
+			*(*[tile]T)(e.keep[k*ld+i:]) = v
 		}
+	}
+	if e.unit == 4 && e.base.rest%4 == 0 {
+		e.takeQuads(ms)
+		return
 	}
 	for j, o := range ms { // o.from ascends
 		column := e.a[kernel.TriangleOrigin(ld, o.from/tile)+o.from%tile:]
@@ -354,6 +358,22 @@ func (e *engine[T]) takeColumns(ms []move, n int) {
 		for k, m := range ms[j:] {
 			v := column[m.from*tile]
 			x[m.to], e.keep[(j+k)*ld+o.to] = v, v
+		}
+	}
+}
+
+// takeQuads copies what columns that move have in rows that move: squares of four by four, as units of four columns stay whole and within a tile.
+func (e *engine[T]) takeQuads(ms []move) {
+	ld := e.base.ld
+	for j := 0; j < len(ms); j += 4 {
+		o := ms[j]
+		column := e.a[kernel.TriangleOrigin(ld, o.from/tile)+o.from%tile:]
+		x, y, z, w := e.keep[j*ld:][:ld], e.keep[(j+1)*ld:][:ld], e.keep[(j+2)*ld:][:ld], e.keep[(j+3)*ld:][:ld]
+		for k := j; k < len(ms); k++ {
+			m := ms[k]
+			v := *(*[4]T)(column[m.from*tile:])
+			x[m.to], y[m.to], z[m.to], w[m.to] = v[0], v[1], v[2], v[3]
+			*(*[4]T)(e.keep[k*ld+o.to:]) = v
 		}
 	}
 }
