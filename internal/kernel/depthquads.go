@@ -55,6 +55,7 @@ type depthImage struct {
 	s           ConvShape
 	rows, pitch int
 	buf, out    []byte
+	round       rounding
 }
 
 var depthImagePool = sync.Pool{New: func() any { return new(depthImage) }}
@@ -144,7 +145,7 @@ func (d *IntDepthwise) codesInQuads(s ConvShape, n int, x, y Codes, r *Rounding,
 			}
 			for o := lo * mult; o < (lo+part)*mult; o++ {
 				ch := o % s.OutC
-				image.depthwise(t, y.Bytes[o*pix:(o+1)*pix], o/mult-lo, d.words[ch*words:], roundingTo(y, bias, r.Factor, ch))
+				image.depthwise(t, y.Bytes[o*pix:(o+1)*pix], o/mult-lo, d.words[ch*words:], image.round.to(y, bias, r.Factor, ch))
 			}
 		}
 	})

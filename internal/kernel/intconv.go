@@ -181,6 +181,7 @@ type quadConv struct {
 type quadScratch struct {
 	panel, sums []int32
 	rows        []byte
+	round       rounding
 }
 
 var quadPool = sync.Pool{New: func() any { return new(quadScratch) }}
@@ -243,7 +244,7 @@ func (q *quadConv) tile(b *quadScratch, i, rows, j, cols int) {
 		}
 		return
 	}
-	t.codes(rows, cols, q.k, a, 4, 4*t.mr, panel, 4*t.nr, q.out.codes.Bytes[i*q.pix+j:], q.pix, roundingTo(q.out.codes, q.bias, q.out.r.Factor, i))
+	t.codes(rows, cols, q.k, a, 4, 4*t.mr, panel, 4*t.nr, q.out.codes.Bytes[i*q.pix+j:], q.pix, b.round.to(q.out.codes, q.bias, q.out.r.Factor, i))
 }
 
 // packConvPairs packs pairs of channels.

@@ -167,7 +167,7 @@ func TestQuadsInGo(t *testing.T) {
 					}
 					for part := cols - 15; part <= cols; part++ {
 						to := Codes{Signed: part%2 == 1, Zero: 20}
-						e := roundingTo(to, []int32{0, 1, -2, 3, 1 << 30, 5, 6, 7}, []float32{1, .5, .25, .125, 1e30, nan, 3, 1e-3}, 0)
+						e := new(rounding).to(to, []int32{0, 1, -2, 3, 1 << 30, 5, 6, 7}, []float32{1, .5, .25, .125, 1e30, nan, 3, 1e-3}, 0)
 						cw, cg := make([]byte, 8*48), make([]byte, 8*48)
 						quadCodesGeneric(rows, part, k, a, 4*k, 4, byteWords(panel), 4*48, cw, 48, e)
 						tiling.codes(rows, part, k, a, 4*k, 4, byteWords(panel), 4*48, cg, 48, e)
@@ -326,7 +326,7 @@ func TestDepthQuadsInGo(t *testing.T) {
 			var d depthImage
 			d.set(s, 1, 3)
 			copy(d.buf, bytes8(r, d.channel()))
-			e := roundingTo(Codes{Signed: true, Zero: 4}, []int32{77}, []float32{0.125}, 0)
+			e := new(rounding).to(Codes{Signed: true, Zero: 4}, []int32{77}, []float32{0.125}, 0)
 			want, got := make([]byte, s.OutH()*s.OutW()), make([]byte, s.OutH()*s.OutW())
 			d.depthwise(&genericQuads, want, 0, w, e)
 			d.depthwise(tiling, got, 0, w, e)

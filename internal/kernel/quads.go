@@ -31,14 +31,15 @@ type rounding struct {
 	flip   uint32
 }
 
-// roundingTo is the rounding to codes of the kind of c, from output channel i on.
-func roundingTo(c Codes, bias []int32, factor []float32, i int) *rounding {
+// to makes e the rounding to codes of the kind of c, from output channel i on.
+func (e *rounding) to(c Codes, bias []int32, factor []float32, i int) *rounding {
 	flip := uint32(0)
 	if c.Signed {
 		flip = flipBits
 	}
 	zero := flipped(c.Zero, flip, 128)
-	return &rounding{&bias[i], &factor[i], float32(255 - zero), zero, flip}
+	*e = rounding{&bias[i], &factor[i], float32(255 - zero), zero, flip}
+	return e
 }
 
 // row makes codes of the sums of row i, which already have the bias.

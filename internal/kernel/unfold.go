@@ -1,5 +1,7 @@
 package kernel
 
+import "sync"
+
 // unfold presents an image as the matrix that a convolution multiplies by: row (c*KH+kh)*KW+kw, column oh*OutW+ow is element
 // (c, oh*stride+kh*dilation, ow*stride+kw*dilation) of the padded image, that is buf[rows[row]+start(column)].
 type unfold struct {
@@ -49,6 +51,8 @@ type columns struct {
 	place [16]int           // by lane; -1: no such column
 }
 
+var columnsPool = sync.Pool{New: func() any { return new(columns) }}
+
 // set finds the runs of columns [j, j+n), n <= width <= 16. With more than maxRuns runs, runs is 0.
 func (c *columns) set(u *unfold, j, n, width int) {
 	*c = columns{}
@@ -79,7 +83,8 @@ func (c *columns) set(u *unfold, j, n, width int) {
 
 // pack lays rows [p, p+kb), columns [j, j+nb) out as panels of nr columns, zero filled, one vector of columns at a time.
 func (u *unfold) pack(dst []float32, nr, vec, p, kb, j, nb int) {
-	var c columns
+	c := columnsPool.Get().(*columns)
+	defer columnsPool.Put(c)
 	for ; nb > 0; nb, j, dst = nb-nr, j+nr, dst[nr*kb:] {
 		for q := 0; q < nr; q += vec {
 			n := min(vec, nb-q)
@@ -91,9 +96,9 @@ func (u *unfold) pack(dst []float32, nr, vec, p, kb, j, nb int) {
 			}
 			c.set(u, j+q, n, vec)
 			if c.runs == 0 {
-				gatherGeneric(dst[q:], nr, vec, u.buf, u.rows[p:p+kb], &c)
+				gatherGeneric(dst[q:], nr, vec, u.buf, u.rows[p:p+kb], c)
 			} else {
-				active.gather(dst[q:], nr, vec, u.buf, u.rows[p:p+kb], &c)
+				active.gather(dst[q:], nr, vec, u.buf, u.rows[p:p+kb], c)
 			}
 		}
 	}
