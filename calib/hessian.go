@@ -30,13 +30,18 @@ func newGram(groups, d, threads int) *gram { return &gram{groups: groups, d: d, 
 // matrices is the sums, zero at first.
 func (g *gram) matrices() [][]float64 {
 	if g.sums == nil {
-		size := g.d * g.d
-		all := kernel.Zeros[float64](g.groups * size)
-		for i := range g.groups {
-			g.sums = append(g.sums, all[i*size:(i+1)*size:(i+1)*size])
-		}
+		g.sums = g.cut(kernel.Zeros[float64](g.groups * g.d * g.d))
 	}
 	return g.sums
+}
+
+// cut is the matrix of each group in all.
+func (g *gram) cut(all []float64) (sums [][]float64) {
+	size := g.d * g.d
+	for i := range g.groups {
+		sums = append(sums, all[i*size:(i+1)*size:(i+1)*size])
+	}
+	return sums
 }
 
 // add multiplies n rows of d elements, stored one after the other, of the only group.
@@ -81,7 +86,8 @@ func (g *gram) flush() {
 func (g *gram) finish() [][]float64 {
 	scale := 2 / float64(max(g.n, 1))
 	if g.sums == nil && g.waiting == 0 && len(g.shifted) == 1 {
-		g.shifted[0].whole(g.matrices(), g.d, scale)
+		g.sums = g.cut(kernel.Slab[float64](g.groups * g.d * g.d)) // all of it is written
+		g.shifted[0].whole(g.sums, g.d, scale)
 		g.shifted = nil
 		return g.sums
 	}

@@ -51,8 +51,13 @@ func newShiftGram(u *unfolding, groups, threads int) *shiftGram {
 	g := &shiftGram{shifts: s, c: u.channels, threads: threads, sums: make([][][]float64, groups), waiting: make([]int, groups)}
 	for i := range g.sums {
 		for range s.sums {
-			g.sums[i] = append(g.sums[i], kernel.Zeros[float64](g.c*g.c))
+			g.sums[i] = append(g.sums[i], kernel.Slab[float64](g.c*g.c))
 		}
+		kernel.Parallel(threads, len(s.sums), func(lo, hi int) {
+			for _, sum := range g.sums[i][lo:hi] {
+				clear(sum)
+			}
+		})
 	}
 	g.per = max(1, leastGathered/s.pixels(), min(mostGathered, gatheredNumbers/(groups*g.c))/s.pixels())
 	return g
@@ -212,6 +217,11 @@ func (g *shiftGram) whole(h [][]float64, d int, scale float64) {
 			g.assembleWhole(h[i], d, g.c, g.sums[i], scale, max(1, g.threads/len(h)))
 		}
 	})
+	for _, sums := range g.sums {
+		for _, s := range sums {
+			kernel.ReleaseSlab(s)
+		}
+	}
 	g.sums = nil
 }
 

@@ -66,7 +66,7 @@ func Prepare(h []float64, d int, damping float64) (*Prepared, error) {
 // invert sets Hinv = (H + dead + damping*mean*I)^-1 and tells whether it worked.
 func (p *Prepared) invert(mean float64) bool {
 	d := p.D
-	a := kernel.Zeros[float64](d * d)
+	a := kernel.Slab[float64](d * d)
 	p.dampInto(a, mean)
 	diag := make([]float64, d)
 	for i := range diag {
