@@ -147,6 +147,9 @@ func fits(v *graph.Value, t *onnxio.Tensor) error {
 // shapeFix says how data of shape have could be brought to the shape want.
 func shapeFix(want graph.Shape, have []int) string {
 	if len(want) == 4 && len(have) == 4 {
+		if fix := channelFix(want, have); fix != "" {
+			return fix
+		}
 		if shapesFit(want[1:], []int{have[3], have[1], have[2]}) {
 			return "it looks like NHWC: save x.transpose(0, 3, 1, 2)"
 		}
@@ -168,6 +171,25 @@ func shapeFix(want graph.Shape, have []int) string {
 		return fmt.Sprintf("reshape the data to %d axes", len(want))
 	}
 	return "resize, crop, pad or reshape the data as in training"
+}
+
+// channelFix says how pictures get the channels that the model wants, where these are all that is wrong.
+func channelFix(want graph.Shape, have []int) string {
+	for _, axis := range []int{1, 3} {
+		other := slices.Clone(have)
+		if other[axis] = int(want[axis].N); !want[axis].Known() || want[axis].N == int64(have[axis]) || !shapesFit(want[1:], other[1:]) {
+			continue
+		}
+		switch {
+		case have[axis] == 3 && want[axis].N == 1:
+			return "the model takes one channel: declare channels: gray in the preprocessing, or save gray pictures"
+		case have[axis] == 1 && want[axis].N == 3:
+			return "the model takes three channels: declare channels: rgb in the preprocessing, or save np.repeat(x, 3, " + fmt.Sprint(axis) + ")"
+		case have[axis] == 4 && want[axis].N == 3:
+			return "the pictures have a fourth channel (transparency): leave it out"
+		}
+	}
+	return ""
 }
 
 // caster brings a tensor to the element type of a model input.

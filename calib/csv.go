@@ -36,6 +36,9 @@ func openCSV(path string, inputs []*graph.Value, _ Options) (reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.data[""] == nil && len(inputs) > 0 {
+		return nil, errors.New("has labels only, no columns of inputs")
+	}
 	if len(inputs) == 1 {
 		t.ints = inputs[0].Type.IsInteger()
 		t.shapeFor(inputs[0])
@@ -89,9 +92,6 @@ func readCSV(in io.Reader) (*table, error) {
 	}
 	if rows == 0 {
 		return nil, errors.New("holds no rows of numbers")
-	}
-	if t.data[""] == nil {
-		return nil, errors.New("has labels only, no columns of inputs")
 	}
 	for _, key := range append([]string{""}, labelNames...) {
 		if d := t.data[key]; d != nil {

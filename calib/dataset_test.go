@@ -2,6 +2,7 @@ package calib
 
 import (
 	"archive/zip"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -279,6 +280,8 @@ func TestOpenErrors(t *testing.T) {
 		{"hostile shape", write("h.npy", string(npyFile("{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776, 0), }\n", ""))), func(b *testmodel.Builder) { b.Input("x", onnxio.Float32, "N", "M") }, Options{}, []string{"empty"}},
 		{"missing channel", npz(t, x(5, 2, 2)), imageInput, Options{}, []string{"found float32[5 2 2]", "expects float32[N 1 2 2]", "expand_dims(x, 1)"}},
 		{"no sample axis", npz(t, x(1, 2, 2)), imageInput, Options{}, []string{"x[None]"}},
+		{"one channel", npz(t, x(5, 1, 6, 8)), func(b *testmodel.Builder) { b.Input("x", onnxio.Float32, "N", 3, 6, 8) }, Options{}, []string{"found float32[5 1 6 8]", "np.repeat(x, 3, 1)"}},
+		{"transparency", npz(t, x(5, 6, 8, 4)), func(b *testmodel.Builder) { b.Input("x", onnxio.Float32, "N", 6, 8, 3) }, Options{}, []string{"fourth channel"}},
 		{"nhwc", npz(t, x(5, 6, 8, 3)), func(b *testmodel.Builder) { b.Input("x", onnxio.Float32, "N", 3, 6, 8) }, Options{}, []string{"looks like NHWC", "transpose(0, 3, 1, 2)"}},
 		{"size", npz(t, x(5, 1, 3, 3)), imageInput, Options{}, []string{"found float32[5 1 3 3]", "resize"}},
 		{"name", npz(t, map[string]*onnxio.Tensor{"a": counting(2, 2), "b": counting(2, 2)}), two, Options{}, []string{`"x"`, `"ids"`, `"a", "b"`}},
@@ -456,6 +459,41 @@ func TestRandom(t *testing.T) {
 	for _, v := range get("random:uniform", 3, 0, 40)["x"].Float32s() {
 		if v < 0 || v >= 1 {
 			t.Fatalf("uniform value %v", v)
+		}
+	}
+}
+
+// TestLabelFile reads files that the user names as labels: no name is asked of the file, the array or the column.
+func TestLabelFile(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, data []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	var array bytes.Buffer
+	if err := WriteNPY(&array, onnxio.TensorOf([]int32{4, 5, 6}, 3)); err != nil {
+		t.Fatal(err)
+	}
+	zipped := filepath.Join(dir, "truth.npz")
+	writeCompressed(t, zipped, map[string]*onnxio.Tensor{"y": onnxio.TensorOf([]int64{4, 5, 6}, 3)})
+	for _, path := range []string{
+		write("y_test.npy", array.Bytes()), zipped, write("plain.csv", []byte("4\n5\n6\n")),
+		write("headed.csv", []byte("label\n4\n5\n6\n")), write("other.csv", []byte("class\n4\n5\n6\n")), write("data.csv", []byte("a,label\n.1,4\n.2,5\n.3,6\n")),
+	} {
+		if l, err := LabelFile(path); err != nil || !slices.Equal(l, []int64{4, 5, 6}) {
+			t.Errorf("%s: %v %v", path, l, err)
+		}
+	}
+	writeCompressed(t, zipped, map[string]*onnxio.Tensor{"a": onnxio.TensorOf([]int64{4}, 1), "b": onnxio.TensorOf([]int64{4}, 1)})
+	for path, want := range map[string]string{
+		zipped: "truth.npz: no labels: expected", write("wide.csv", []byte("1,2\n3,4\n")): "one whole number a sample", write("half.csv", []byte("1.5\n")): "no whole number",
+		dir: "no labels", filepath.Join(dir, "none.npy"): "no such file",
+	} {
+		if _, err := LabelFile(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}
 }

@@ -41,6 +41,23 @@ func Labels(path string) ([]int64, error) {
 	return nil, fmt.Errorf("%s: %w: put an integer array called label into the .npz, or beside it into %s_labels.npz", path, ErrNoLabels, filepath.Base(base))
 }
 
+// LabelFile reads the class numbers in a file that is named as one of labels: its array label or labels, else its only array or
+// column, whatever that and the file are called.
+func LabelFile(path string) ([]int64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, plain(err))
+	}
+	t, err := readLabels(path, info, true)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if t == nil {
+		return nil, fmt.Errorf("%s: %w: expected an .npz, .npy or .csv file with an integer array or a column called label, or with nothing else", path, ErrNoLabels)
+	}
+	return t, nil
+}
+
 // readLabels gives the labels in a file, nil when it has none. only says that the file is nothing but labels.
 func readLabels(path string, info os.FileInfo, only bool) ([]int64, error) {
 	for _, f := range formats {
@@ -100,7 +117,7 @@ func (s *Set) Labels() ([]int64, error) {
 	out := make([]int64, len(rows))
 	for i, r := range rows {
 		if r >= len(all) {
-			return nil, fmt.Errorf("%s: %d labels for more samples (sample %d)", s.Source, len(all), r)
+			return nil, fmt.Errorf("%s: holds %d labels, the data has at least %d samples: give one label a sample", s.Source, len(all), r+1)
 		}
 		out[i] = all[r]
 	}

@@ -22,7 +22,7 @@ import (
 )
 
 // pictures reads a folder, with its subfolders, of PNG, JPEG, WebP and BMP files in the order of their paths. Files are decoded
-// when a batch wants them.
+// when a batch wants them. Hidden files and folders, as some systems leave them beside pictures, are none.
 type pictures struct {
 	root  string
 	files []string
@@ -42,7 +42,10 @@ func isPictures(path string, info os.FileInfo) bool {
 
 func walkPictures(root string, fn func(file string) error) error {
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !slices.Contains(pictureExts, strings.ToLower(filepath.Ext(path))) {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != root {
+			return fs.SkipDir
+		}
+		if err != nil || d.IsDir() || !slices.Contains(pictureExts, strings.ToLower(filepath.Ext(path))) || strings.HasPrefix(d.Name(), ".") && path != root {
 			return err
 		}
 		return fn(path)

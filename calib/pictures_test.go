@@ -146,6 +146,8 @@ func TestPictureFolder(t *testing.T) {
 	savePicture(t, filepath.Join(dir, "a.PNG"), gradient(4, 3, 255))
 	savePicture(t, filepath.Join(dir, "c.jpg"), gradient(4, 3, 255))
 	os.WriteFile(filepath.Join(dir, "readme.txt"), []byte("?"), 0o666)
+	os.WriteFile(filepath.Join(dir, "._a.PNG"), []byte("left by another system"), 0o666)
+	savePicture(t, filepath.Join(dir, ".thumbnails", "a.png"), gradient(1, 1, 255))
 	g := inputsOf(t, func(b *testmodel.Builder) { b.Input("x", onnxio.Float32, "N", 3, 3, 4) })
 	s, err := Open(dir, g, Options{Preprocess: &Preprocess{}})
 	if err != nil {
@@ -187,6 +189,13 @@ func TestPictureFolder(t *testing.T) {
 	}
 	bad("declare a preprocessing", Options{}, dir)
 	bad("found float32[3 3 2 2]", Options{Preprocess: &Preprocess{Crop: []int{2}}}, dir)
+	gray := inputsOf(t, func(b *testmodel.Builder) { b.Input("x", onnxio.Float32, "N", 1, 3, 4) })
+	if _, err := Open(dir, gray, Options{Preprocess: &Preprocess{}}); err == nil || !strings.Contains(err.Error(), "declare channels: gray") {
+		t.Errorf("three channels for one: %v", err)
+	}
+	if s, err := Open(dir, gray, Options{Preprocess: &Preprocess{Channels: "gray"}}); err != nil || s.Len() != 3 {
+		t.Errorf("gray as the message says: %v", err)
+	}
 	savePicture(t, filepath.Join(dir, "z.png"), gradient(5, 3, 255))
 	bad("declare a resize and crop", Options{Preprocess: &Preprocess{}}, dir)
 	os.WriteFile(filepath.Join(dir, "z.png"), []byte("no picture"), 0o666)

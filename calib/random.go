@@ -150,5 +150,5 @@ func (r *randomData) read(_ context.Context, name string, idx []int) (*onnxio.Te
 func (r *randomData) close() error { return nil }
 
 func (r *randomData) warnings() (notes, warnings []string) {
-	return r.notes, []string{"calibrated on random data: ranges and Hessians do not reflect real inputs, so accuracy may be far worse; give real data with --calib"}
+	return r.notes, []string{"random data: the values are made up: figures that rest on them, such as ranges, Hessians and accuracy, say little about real inputs; give real data to compress or score a model"}
 }

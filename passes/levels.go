@@ -2,6 +2,7 @@ package passes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -65,6 +66,10 @@ func (search) Apply(ctx context.Context, s *State) (PassReport, error) {
 		}
 	}
 	picked, err := pick(db, budget)
+	var over *BudgetError
+	if errors.As(err, &over) && kind != "weights" {
+		over.Factor = math.Floor(100*total/(fixed+over.Least)) / 100
+	}
 	if err != nil {
 		return PassReport{}, err
 	}

@@ -2,7 +2,9 @@ package passes
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -36,8 +38,16 @@ func TestTargetOutOfReach(t *testing.T) {
 	m, data := convNet()
 	_, err := Compress(t.Context(), m, data, recipeOf(t, "{target: size=100x}"), Options{})
 	var budget *BudgetError
-	if !errors.As(err, &budget) {
-		t.Errorf("error is %v", err)
+	if !errors.As(err, &budget) || budget.Factor < 2 || budget.Factor >= 100 {
+		t.Fatalf("error is %v", err)
+	}
+	ask := fmt.Sprintf("%.2fx", budget.Factor)
+	if !strings.Contains(err.Error(), "ask for at most "+ask) {
+		t.Errorf("message is %v", err)
+	}
+	m, data = convNet()
+	if _, err := Compress(t.Context(), m, data, recipeOf(t, "{target: size="+ask+"}"), Options{}); err != nil {
+		t.Errorf("what the error asks for: %v", err)
 	}
 }
 

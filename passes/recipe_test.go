@@ -49,6 +49,9 @@ func TestParseRecipeErrors(t *testing.T) {
 		want       []string // parts of the message
 	}{
 		{"empty", "  \n", []string{"r.yaml", "empty"}},
+		{"comments", "# nm: 2:4\n---\n", []string{"r.yaml", "empty"}},
+		{"text for a number", "weights: {bits: int8}\n", []string{"r.yaml:1:17", `found "int8", expected a whole number`}},
+		{"number for settings", "weights: 8\n", []string{"r.yaml:1:10", `found "8", expected settings`}},
 		{"unknown key", "sparcity: 0.5\n", []string{"r.yaml:1:1", `"sparcity"`, `"sparsity"`, ">  1 |"}},
 		{"unknown nested key", "weights:\n  bist: 4\n", []string{"r.yaml:2:3", `"bits"`, ">  2 |"}},
 		{"unknown rule key", "rules:\n  - ops: [Conv]\n    matches: [x]\n", []string{"r.yaml:3:5", `"match"`}},

@@ -26,7 +26,8 @@ func LoadRecipe(path string) (*Recipe, error) {
 // ParseRecipe reads YAML text as LoadRecipe does; name stands for the file in errors.
 func ParseRecipe(name string, data []byte) (*Recipe, error) {
 	r := DefaultRecipe()
-	if len(strings.TrimSpace(string(data))) == 0 {
+	var content any
+	if err := yaml.Unmarshal(data, &content); err == nil && content == nil { // also when it holds but comments
 		return nil, fmt.Errorf("%s: the recipe is empty: give at least one of sparsity, nm, weights, activations, target", name)
 	}
 	if err := yaml.UnmarshalWithOptions(data, r, yaml.Strict()); err != nil {
@@ -53,6 +54,9 @@ func decodeError(name string, err error) error {
 		if near := suggest.Nearest(tok.Value, recipeKeys(), 1); len(near) > 0 {
 			msg += fmt.Sprintf("; did you mean %q?", near[0])
 		}
+	}
+	if plain := suggest.YAML(err); plain != "" {
+		msg = plain
 	}
 	var printed string
 	if text := y.FormatError(false, true); strings.Contains(text, "\n") {

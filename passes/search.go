@@ -48,12 +48,16 @@ func Search(layers [][]Choice, budget float64) ([]int, error) {
 	return picked, nil
 }
 
-// BudgetError tells that even the cheapest levels cost more than the budget.
-type BudgetError struct{ Least, Budget float64 }
+// BudgetError tells that even the cheapest levels cost more than the budget. Factor is the largest of a target that can be
+// reached, rounded down to hundredths; 0: not known.
+type BudgetError struct{ Least, Budget, Factor float64 }
 
 func (e *BudgetError) Error() string {
-	return fmt.Sprintf("the cheapest levels cost %.3g, more than the budget %.3g: ask for a factor of at most %.2f of what was asked, or free more layers",
-		e.Least, e.Budget, e.Budget/e.Least)
+	ask := "less"
+	if e.Factor > 0 {
+		ask = fmt.Sprintf("at most %.2fx", e.Factor)
+	}
+	return fmt.Sprintf("the cheapest levels cost %.3g, more than the budget %.3g: ask for %s, or keep fewer layers dense", e.Least, e.Budget, ask)
 }
 
 // searchRounded solves the problem with costs rounded up; nil when nothing fits.

@@ -27,6 +27,7 @@ type app struct {
 	started   bool // the command line is understood, the command itself runs
 	log       *slog.Logger
 	progress  *progress
+	timings   []timing // kept for --json
 }
 
 // start checks the flags of all commands.

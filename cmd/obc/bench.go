@@ -20,7 +20,7 @@ func (a *app) benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Time models, kernels and the solver on this machine",
-		Long:  "Time models, kernels and the solver on this machine. The lines are those of go test -bench, so that benchstat compares them.",
+		Long:  "Time models, kernels and the solver on this machine. The lines are those of go test -bench, so that benchstat compares them; with --json they are a list.",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}

@@ -22,7 +22,7 @@ func (a *app) benchGrowth(ctx context.Context, b solverBench) error {
 	}
 	plot := report.LogPlot{Title: "Time of the solver a row", X: "columns of the layer", Y: "ms a row"}
 	speed := a.productSpeed(&b)
-	fmt.Fprintf(a.out, "# matrix product, 1024 x 1024 x 1024: %.0f GFLOP/s with %d threads\n", speed/1e9, a.threads)
+	a.remark("# matrix product, 1024 x 1024 x 1024: %.0f GFLOP/s with %d threads\n", speed/1e9, a.threads)
 	for _, m := range b.methods {
 		line, bound := report.Curve{Name: m}, report.Curve{Name: m + ": multiply-adds at the speed of the matrix product", Dashed: true}
 		for _, d := range columns {
@@ -33,11 +33,11 @@ func (a *app) benchGrowth(ctx context.Context, b solverBench) error {
 			least := flops / speed
 			line.Add(float64(d), t*1e3)
 			bound.Add(float64(d), least*1e3)
-			fmt.Fprintf(a.out, "BenchmarkSolverRow/columns=%d/method=%s/threads=%d\t1\t%.0f ns/op\t%.0f bound-ns\t%.4g GFLOP/s\t%.3f of-product\n",
-				d, m, a.threads, t*1e9, least*1e9, flops/t/1e9, least/t)
+			a.timed(fmt.Sprintf("BenchmarkSolverRow/columns=%d/method=%s/threads=%d", d, m, a.threads), measured("%.0f", t*1e9, "ns/op"),
+				measured("%.0f", least*1e9, "bound-ns"), measured("%.4g", flops/t/1e9, "GFLOP/s"), measured("%.3f", least/t, "of-product"))
 		}
 		e := line.Exponent(fitFrom)
-		fmt.Fprintf(a.out, "# %s: time a row grows as columns^%.2f from %d columns on\n", m, e, fitFrom)
+		a.remark("# %s: time a row grows as columns^%.2f from %d columns on\n", m, e, fitFrom)
 		line.Name = fmt.Sprintf("%s, grows as d^%.2f", m, e)
 		plot.Curves = append(plot.Curves, line)
 		if m != "24" { // the other methods share their bound

@@ -54,7 +54,7 @@ func (a *app) benchHessianCommand() *cobra.Command {
 					return err
 				}
 			}
-			return nil
+			return a.printTimings()
 		},
 	}
 	f := c.Flags()
@@ -120,7 +120,7 @@ func (a *app) timeHessian(name string, m *onnxio.Model, shape []int, count int, 
 		}
 		sum.Hessians()
 		if ns := time.Since(start).Nanoseconds(); i >= 0 {
-			fmt.Fprintf(a.out, "BenchmarkHessian/%s/samples=%d/threads=%d\t1\t%d ns/op\n", name, shape[0], a.threads, ns)
+			a.timed(fmt.Sprintf("BenchmarkHessian/%s/samples=%d/threads=%d", name, shape[0], a.threads), measured("%d", ns, "ns/op"))
 		}
 	}
 	return nil

@@ -40,7 +40,7 @@ variable OBC_KERNEL=generic|avx2|avx512 chooses the kernels. With --step it wait
 				}
 				a.timeProduct(m, n, k, count, turns)
 			}
-			return nil
+			return a.printTimings()
 		},
 	}
 	f := c.Flags()
@@ -81,8 +81,8 @@ func (a *app) timeProduct(m, n, k, count int, turns *bufio.Scanner) {
 		start := time.Now()
 		kernel.Sgemm(false, false, m, n, k, 1, x, k, y, n, 0, z, n, a.threads)
 		if ns := time.Since(start).Nanoseconds(); i >= 0 {
-			fmt.Fprintf(a.out, "BenchmarkSgemm/%v/%dx%dx%d/threads=%d\t1\t%d ns/op\t%.1f GFLOP/s\n",
-				kernel.Active(), m, n, k, a.threads, ns, 2*float64(m)*float64(n)*float64(k)/float64(max(ns, 1)))
+			a.timed(fmt.Sprintf("BenchmarkSgemm/%v/%dx%dx%d/threads=%d", kernel.Active(), m, n, k, a.threads),
+				measured("%d", ns, "ns/op"), measured("%.1f", 2*float64(m)*float64(n)*float64(k)/float64(max(ns, 1)), "GFLOP/s"))
 		}
 	}
 }

@@ -62,10 +62,14 @@ the speed of this machine's matrix product, measured in the same run), fits the 
 			if err := b.check(); err != nil {
 				return err
 			}
+			run := a.benchSolver
 			if b.growth {
-				return a.benchGrowth(c.Context(), b)
+				run = a.benchGrowth
 			}
-			return a.benchSolver(c.Context(), b)
+			if err := run(c.Context(), b); err != nil {
+				return err
+			}
+			return a.printTimings()
 		},
 	}
 	f := c.Flags()
@@ -112,6 +116,11 @@ func (b *solverBench) check() error {
 	if b.plot != "" && !b.growth {
 		return badUsage("--plot draws the growth: add --growth")
 	}
+	if b.plot != "" {
+		if err := checkOutput("plot", b.plot, b.problems); err != nil {
+			return err
+		}
+	}
 	if b.memory != "" {
 		_, err := parseSize("memory-limit", b.memory)
 		return err
@@ -144,9 +153,10 @@ func (a *app) benchSolver(ctx context.Context, b solverBench) error {
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", p.name, m, err)
 				}
-				fmt.Fprintf(a.out, "BenchmarkSolver/%s/columns=%d/rows=%d/method=%s/threads=%d\t1\t%d ns/op\t%d prepare-ns\t%.5g ms/row\t%.4g GFLOP/s\t%.6g loss\n",
-					p.name, p.w.Cols, p.w.Rows, m, a.threads, r.total.Nanoseconds(), r.prepare.Nanoseconds(),
-					r.total.Seconds()*1e3/float64(p.w.Rows), r.flops/(r.total-r.prepare).Seconds()/1e9, r.loss)
+				a.timed(fmt.Sprintf("BenchmarkSolver/%s/columns=%d/rows=%d/method=%s/threads=%d", p.name, p.w.Cols, p.w.Rows, m, a.threads),
+					measured("%d", r.total.Nanoseconds(), "ns/op"), measured("%d", r.prepare.Nanoseconds(), "prepare-ns"),
+					measured("%.5g", r.total.Seconds()*1e3/float64(p.w.Rows), "ms/row"),
+					measured("%.4g", r.flops/max(r.total-r.prepare, 1).Seconds()/1e9, "GFLOP/s"), measured("%.6g", r.loss, "loss"))
 			}
 		}
 		return nil

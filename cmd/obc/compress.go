@@ -117,7 +117,7 @@ func (j *compressJob) checkOutputs() error {
 	if _, err := os.Stat(j.in); err != nil {
 		return badUsage("%s cannot be read: %w", j.in, err)
 	}
-	read := []string{j.in, j.calib, j.check.data, j.check.labels, j.recipeFlags.file}
+	read := []string{j.in, j.calib, j.check.data, j.check.labels, j.recipeFlags.file, j.dataFlags.preprocess}
 	if err := checkOutput("output", j.out, read...); err != nil {
 		return err
 	}

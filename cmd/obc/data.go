@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -13,6 +14,7 @@ import (
 	"github.com/obc-onnx/obc/calib"
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/suggest"
 	"github.com/obc-onnx/obc/onnxio"
 	"github.com/obc-onnx/obc/onnxio/convert"
 )
@@ -82,6 +84,10 @@ func readPreprocess(value string) (*calib.Preprocess, error) {
 	}
 	p := new(calib.Preprocess)
 	if err := yaml.UnmarshalWithOptions(text, p, yaml.Strict()); err != nil {
+		var at yaml.Error
+		if plain := suggest.YAML(err); plain != "" && errors.As(err, &at) {
+			return nil, badUsage("%s: [%d:%d] %s", from, at.GetToken().Position.Line, at.GetToken().Position.Column, plain)
+		}
 		return nil, badUsage("%s: %s", from, strings.TrimSpace(yaml.FormatError(err, false, true)))
 	}
 	if err := p.Validate(); err != nil {

@@ -67,6 +67,7 @@ var fixtures = map[string]func() []byte{
 	"data-nan":       func() []byte { x := samples(32); x.Float32s()[5000] = float32(math.NaN()); return npz("x", x) },
 	"data-few-label": func() []byte { return npz("x", samples(32), "label", labels(20)) },
 	"data-bad-label": func() []byte { return npz("x", samples(32), "label", onnxio.TensorOf([]int64{0, 1, 7, 0}, 4)) },
+	"labels-column":  func() []byte { return []byte(strings.Repeat("0\n1\n2\n0\n", 8)) },
 	"labels-4":       func() []byte { return npz("label", onnxio.TensorOf([]int64{0, 1, 2, 0}, 4)) },
 	"labels-range":   func() []byte { l := labels(32); l.Int64s()[9] = 17; return npz("label", l) },
 	"data-cut":       func() []byte { d := npz("x", samples(32)); return d[:len(d)/2] },

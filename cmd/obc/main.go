@@ -115,6 +115,8 @@ level for each layer under a budget. It writes a valid ONNX file and says what w
 			return fmt.Errorf("unknown command %q: did you mean %s? obc help lists all", args[0], suggest.Nearest(args[0], names, 1)[0])
 		},
 	}
+	root.Version = version()
+	root.SetVersionTemplate("obc {{.Version}}\n")
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	f := root.PersistentFlags()

@@ -22,6 +22,9 @@ func checkOutput(flag, path string, read ...string) error {
 			}
 		}
 	}
+	if path == "-" {
+		return badUsage("--%s is -, but files are written whole or not at all, never to standard output: give a name", flag)
+	}
 	f, err := atomicfile.Create(path)
 	if errors.Is(err, os.ErrNotExist) {
 		if _, serr := os.Stat(filepath.Dir(path)); serr != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"sort"
 
 	"github.com/spf13/cobra"
@@ -30,7 +31,10 @@ func (a *app) runCommand() *cobra.Command {
 				return badUsage("--input is missing: give the data to run on (.npz, .npy, .csv, a folder)")
 			}
 			if out != "" {
-				if err := checkOutput("output", out, in); err != nil {
+				if filepath.Ext(out) != ".npz" {
+					return badUsage("--output is %q, expected a file that ends in .npz", out)
+				}
+				if err := checkOutput("output", out, args[0], in, d.preprocess); err != nil {
 					return err
 				}
 			}

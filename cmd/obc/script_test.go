@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 //	fixture NAME FILE...     writes the named model or data (fixtures_test.go) to each FILE
 //	fails CODE ARGS...       runs obc, which must exit with CODE, print one "obc: error:" line without a trace of Go, and
 //	                         leave no temporary file
+//	onejson FILE             FILE, or stdout, is one value of JSON
 //	within SIZE ARGS...      runs a program, whose report in JSON must tell a peak of memory of at most SIZE
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -32,6 +33,7 @@ func TestScripts(t *testing.T) {
 			"fixture": writeFixture,
 			"fails":   fails,
 			"within":  within,
+			"onejson": oneJSON,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("GOMAXPROCS", "2")
@@ -44,6 +46,12 @@ func TestScripts(t *testing.T) {
 			return false, errors.New("unknown condition " + name)
 		},
 	})
+}
+
+func oneJSON(ts *testscript.TestScript, neg bool, args []string) {
+	if text := ts.ReadFile(args[0]); neg || !json.Valid([]byte(text)) {
+		ts.Fatalf("not one value of JSON: %s", text)
+	}
 }
 
 func within(ts *testscript.TestScript, neg bool, args []string) {

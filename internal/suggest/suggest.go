@@ -1,4 +1,4 @@
-// Package suggest names the strings nearest to a mistyped one, for error messages.
+// Package suggest finds words for error messages: the strings nearest to a mistyped one, the kind of value that was expected.
 package suggest
 
 import (
