@@ -39,6 +39,11 @@ func winogradOutAVX2(dst0 *float32, dst1 *float32, m *float32, ldm int, cols int
 //go:noescape
 func deinterleaveAVX2(even *float32, odd *float32, ldd int, src *float32, lds int, rows int, cols int)
 
+// copyRowsAVX2 is copyRowsGeneric, for rows, cols > 0.
+//
+//go:noescape
+func copyRowsAVX2(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
+
 // tapsAVX512 is tapsGeneric for vecs vectors, rounded up to a multiple of four.
 //
 //go:noescape

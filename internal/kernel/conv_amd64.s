@@ -1335,6 +1335,78 @@ next:
 	VZEROUPPER
 	RET
 
+// func copyRowsAVX2(dst *float32, ldd int, src *float32, lds int, rows int, cols int)
+// Requires: AVX
+TEXT ·copyRowsAVX2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ ldd+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ lds+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ cols+40(FP), DI
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	SHLQ $0x02, DI
+	MOVQ DI, R8
+	XORQ R10, R10
+	MOVQ DI, R9
+	SUBQ $0x00000020, R8
+	JLT  short
+
+row:
+	XORQ DI, DI
+	JMP  vectorTest
+
+vector:
+	VMOVUPS (DX)(DI*1), Y0
+	VMOVUPS Y0, (AX)(DI*1)
+	ADDQ    $0x00000020, DI
+
+vectorTest:
+	CMPQ    DI, R8
+	JLT     vector
+	VMOVUPS (DX)(R8*1), Y0
+	VMOVUPS Y0, (AX)(R8*1)
+	ADDQ    CX, AX
+	ADDQ    BX, DX
+	DECQ    SI
+	JNZ     row
+	JMP     done
+
+short:
+	SUBQ $0x00000010, R9
+	JLT  shorter
+
+shortRow:
+	VMOVUPS (DX)(R10*1), X0
+	VMOVUPS X0, (AX)(R10*1)
+	VMOVUPS (DX)(R9*1), X0
+	VMOVUPS X0, (AX)(R9*1)
+	ADDQ    CX, AX
+	ADDQ    BX, DX
+	DECQ    SI
+	JNZ     shortRow
+	JMP     done
+
+shorter:
+shorterRow:
+	XORQ R8, R8
+
+one:
+	MOVL (DX)(R8*1), R9
+	MOVL R9, (AX)(R8*1)
+	ADDQ $0x00000004, R8
+	CMPQ R8, DI
+	JLT  one
+	ADDQ CX, AX
+	ADDQ BX, DX
+	DECQ SI
+	JNZ  shorterRow
+
+done:
+	VZEROUPPER
+	RET
+
 // func tapsAVX512(dst *float32, vecs int, x *float32, offs []int32, w *float32, bias float32, lo float32, hi float32)
 // Requires: AVX, AVX512F
 TEXT ·tapsAVX512(SB), NOSPLIT, $0-68
@@ -2678,10 +2750,11 @@ TEXT ·copyRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ  cols+40(FP), CX
 	SHLQ  $0x02, DX
 	SHLQ  $0x02, SI
+	SHLQ  $0x02, CX
 	MOVQ  CX, R8
-	ANDQ  $-16, R8
+	ANDQ  $-64, R8
 	SUBQ  R8, CX
-	SHLQ  $0x02, R8
+	SHRQ  $0x02, CX
 	MOVQ  $0x00000001, R9
 	SHLQ  CL, R9
 	DECQ  R9
@@ -2689,16 +2762,16 @@ TEXT ·copyRowsAVX512(SB), NOSPLIT, $0-48
 
 row:
 	XORQ CX, CX
+	JMP  vectorTest
 
-next:
-	CMPQ    CX, R8
-	JGE     rest
+vector:
 	VMOVUPS (BX)(CX*1), Z0
 	VMOVUPS Z0, (AX)(CX*1)
 	ADDQ    $0x00000040, CX
-	JMP     next
 
-rest:
+vectorTest:
+	CMPQ      CX, R8
+	JLT       vector
 	VMOVUPS.Z (BX)(CX*1), K1, Z0
 	VMOVUPS   Z0, K1, (AX)(CX*1)
 	ADDQ      DX, AX

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -165,4 +166,23 @@ func BenchmarkDepthwise(b *testing.B) {
 			fastest(b, 2*out*s.KH*s.KW, func() { Depthwise(s, 1, x, w, y, nil, 1) })
 		})
 	}
+}
+
+// TestCopyRows: each width moves its own columns and touches nothing beside them.
+func TestCopyRows(t *testing.T) {
+	everyForm(t, func(t *testing.T) {
+		r := newRand()
+		for cols := range 70 {
+			for _, rows := range []int{0, 1, 3} {
+				lds, ldd := cols+2, cols+3
+				src, want := random(r, 3*lds), random(r, 3*ldd)
+				got := slices.Clone(want)
+				copyRowsGeneric(want, ldd, src, lds, rows, cols)
+				active.copyRows(got, ldd, src[:max(0, (rows-1)*lds+cols)], lds, rows, cols)
+				if !slices.Equal(got, want) {
+					t.Fatalf("%d x %d: %v, want %v", rows, cols, got, want)
+				}
+			}
+		}
+	})
 }

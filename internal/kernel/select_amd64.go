@@ -81,6 +81,7 @@ func formsOf(i ISA) *forms {
 		f.dequantS = dequantWith(dequantSAVX2, dequantSGeneric, 8)
 		f.depthwise = depthwiseWith(depthwise4AVX2, depthwise7AVX2)
 		f.narrowDepth = f.depthwise
+		f.copyRows = copyRowsWith(copyRowsAVX2)
 		f.deinterleave = deinterleaveWith(deinterleaveAVX2)
 		f.winogradIn = winogradInWith(winogradInAVX2, 8)
 		f.winogradOut = winogradOutWith(winogradOutAVX2)
@@ -120,7 +121,7 @@ func formsOf(i ISA) *forms {
 		f.depthwise = depthwiseWith(depthwise4AVX512, depthwise7AVX512)
 		f.winogradIn = winogradInWith(winogradInAVX512, 16)
 		f.winogradOut = winogradOutWith(winogradOutAVX512)
-		f.copyRows = copyRowsWide
+		f.copyRows = copyRowsWith(copyRowsAVX512)
 		f.deinterleave = deinterleaveWith(deinterleaveAVX512)
 	}
 	return &f

@@ -49,10 +49,12 @@ func winogradOutWith(f func(dst0, dst1, m *float32, ldm, cols int, add0, add1 *f
 	}
 }
 
-func copyRowsWide(dst []float32, ldd int, src []float32, lds, rows, cols int) {
-	if rows > 0 && cols > 0 {
-		_, _ = dst[(rows-1)*ldd+cols-1], src[(rows-1)*lds+cols-1]
-		copyRowsAVX512(&dst[0], ldd, &src[0], lds, rows, cols)
+func copyRowsWith(f func(dst *float32, ldd int, src *float32, lds, rows, cols int)) func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	return func(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+		if rows > 0 && cols > 0 {
+			_, _ = dst[(rows-1)*ldd+cols-1], src[(rows-1)*lds+cols-1]
+			f(&dst[0], ldd, &src[0], lds, rows, cols)
+		}
 	}
 }
 
