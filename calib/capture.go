@@ -246,6 +246,9 @@ func (r *runner) capture(ctx context.Context, layers []*graph.Layer, pass, passe
 			dry = append(dry, l.Nodes[0].String())
 		}
 	}
+	if n := len(dry); n > 3 {
+		dry = append(dry[:3], fmt.Sprintf("and %d more layers", n-3))
+	}
 	if len(dry) > 0 {
 		return nil, fmt.Errorf("%s: no calibration sample reached it (an If branch never taken, or everything masked): give data that does, or exclude the layer", strings.Join(dry, ", "))
 	}

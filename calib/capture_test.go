@@ -249,6 +249,12 @@ func TestCaptureMask(t *testing.T) {
 	if s.N != 4 || s.Masked != 2 || s.Max > 1e5 || s.Output.N != 4 {
 		t.Errorf("N %d, masked %d, max %v, outputs %d", s.N, s.Masked, s.Max, s.Output.N)
 	}
+	all := &memory{feeds: map[string]*onnxio.Tensor{"x": x, "attention_mask": onnxio.TensorOf(make([]int64, 6), 2, 3)}}
+	five := append(slices.Repeat(layers, 4), layers...)
+	if _, err := Capture(context.Background(), g, five, all, CaptureOptions{Mask: "attention_mask"}); err == nil ||
+		!strings.Contains(err.Error(), "and 2 more layers: no calibration sample reached it") || !strings.Contains(err.Error(), "everything masked") {
+		t.Errorf("everything masked: %v", err)
+	}
 	stats, err = Capture(context.Background(), g, layers, set, CaptureOptions{Mask: "none"})
 	if err != nil || stats[layers[0]].N != 6 || stats[layers[0]].Max != 1e6 {
 		t.Errorf("without mask: %+v, %v", stats[layers[0]], err)

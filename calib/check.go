@@ -68,6 +68,34 @@ func (s *Set) bind(inputs []*graph.Value) error {
 	return nil
 }
 
+// compareDims warns of axes that the model calls by one name but the data gives different lengths: it often fails then, deep inside.
+// Some models share names that mean nothing, which is why it is no error.
+func (s *Set) compareDims() {
+	type first struct {
+		input string
+		size  int
+	}
+	seen := map[string]first{}
+	for _, b := range s.inputs {
+		if b.mode != byRows || b.col.Feeds {
+			continue
+		}
+		for axis := 1; axis < len(b.value.Shape); axis++ { // axis 0 counts samples, see count
+			name, size := b.value.Shape[axis].Sym, b.col.Shape[axis]
+			if name == "" {
+				continue
+			}
+			was, ok := seen[name]
+			if !ok {
+				seen[name] = first{b.value.Name, size}
+			} else if was.size != size {
+				s.Warnings = append(s.Warnings, fmt.Sprintf("axis %q is %d long in input %q, but %d in input %q: the model gives both axes one name, so they should be equally long",
+					name, was.size, was.input, size, b.value.Name))
+			}
+		}
+	}
+}
+
 // onlyCandidate is the array to take for a model's single input when none has its name: the only one that is not a label.
 func (s *Set) onlyCandidate(cols []column, inputs []*graph.Value) (column, bool) {
 	if len(inputs) != 1 {

@@ -117,6 +117,7 @@ func (s *Set) setUp(inputs []*graph.Value, o Options) error {
 	if err := s.bind(inputs); err != nil {
 		return err
 	}
+	s.compareDims()
 	units, err := s.count()
 	if err != nil {
 		return err

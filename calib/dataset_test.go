@@ -351,6 +351,23 @@ func TestMaskInput(t *testing.T) {
 	}
 }
 
+// TestUnlikeAxes warns of inputs whose axes have one name and two lengths.
+func TestUnlikeAxes(t *testing.T) {
+	g := inputsOf(t, func(b *testmodel.Builder) {
+		b.Input("ids", onnxio.Float32, "N", "S").Input("mask", onnxio.Float32, "N", "S").Input("other", onnxio.Float32, "N", "T")
+	})
+	for length, want := range map[int]int{4: 0, 3: 1} {
+		s, err := Open(npz(t, map[string]*onnxio.Tensor{"ids": counting(3, 4), "mask": counting(3, length), "other": counting(3, 7)}), g, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Warnings) != want || want > 0 && !strings.Contains(s.Warnings[0], `axis "S" is 4 long in input "ids", but 3 in input "mask"`) {
+			t.Errorf("length %d: warnings %q", length, s.Warnings)
+		}
+		s.Close()
+	}
+}
+
 func TestTestDataFolders(t *testing.T) {
 	g := inputsOf(t, func(b *testmodel.Builder) {
 		b.Input("x", onnxio.Float32, "N", "S").Input("n", onnxio.Int64)

@@ -23,6 +23,9 @@ func Compress(ctx context.Context, m *onnxio.Model, data calib.Dataset, r *Recip
 	if r == nil {
 		return nil, errors.New("no recipe given: start from DefaultRecipe")
 	}
+	if m == nil || data == nil {
+		return nil, errors.New("no model or no data given: see onnxio.Load and calib.Open")
+	}
 	if err := r.Validate(); err != nil {
 		return nil, r.place(err)
 	}

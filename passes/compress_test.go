@@ -134,6 +134,20 @@ var recipes = []string{
 	"{mode: sequential, weights: {bits: 8}, activations: {bits: 8}}",
 }
 
+func TestCompressNothing(t *testing.T) {
+	m, data := convNet()
+	r := recipeOf(t, "{sparsity: 0.5}")
+	for what, run := range map[string]func() (*Result, error){
+		"model":  func() (*Result, error) { return Compress(t.Context(), nil, data, r, Options{}) },
+		"data":   func() (*Result, error) { return Compress(t.Context(), m, nil, r, Options{}) },
+		"recipe": func() (*Result, error) { return Compress(t.Context(), m, data, nil, Options{}) },
+	} {
+		if _, err := run(); err == nil || !strings.Contains(err.Error(), "no ") || !strings.Contains(err.Error(), what) {
+			t.Errorf("no %s: %v", what, err)
+		}
+	}
+}
+
 func TestCompressKeepsTheModel(t *testing.T) {
 	for name, net := range testNets {
 		for _, text := range recipes {

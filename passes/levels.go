@@ -69,6 +69,7 @@ func (search) Apply(ctx context.Context, s *State) (PassReport, error) {
 	var over *BudgetError
 	if errors.As(err, &over) && kind != "weights" {
 		over.Factor = math.Floor(100*total/(fixed+over.Least)) / 100
+		over.Allow = map[string]string{"flops": ", allow zeros in more layers (sparsity)", "bops": ", allow zeros (sparsity, nm) or fewer bits (weights, activations)"}[kind]
 	}
 	if err != nil {
 		return PassReport{}, err

@@ -51,6 +51,19 @@ func TestTargetOutOfReach(t *testing.T) {
 	}
 }
 
+// TestTargetNeedsZeros does what the message says: 4 bits are 8 times fewer bit operations, more takes zeros.
+func TestTargetNeedsZeros(t *testing.T) {
+	m, data := convNet()
+	_, err := Compress(t.Context(), m, data, recipeOf(t, "{target: bops=9x}"), Options{})
+	if err == nil || !strings.Contains(err.Error(), "ask for at most 8.00x, allow zeros (sparsity, nm) or fewer bits") {
+		t.Errorf("error is %v", err)
+	}
+	m, data = convNet()
+	if _, err := Compress(t.Context(), m, data, recipeOf(t, "{target: bops=9x, sparsity: 0.5}"), Options{}); err != nil {
+		t.Errorf("with zeros: %v", err)
+	}
+}
+
 // TestScopeModel checks the share over all layers, and that layers give unequal shares at less loss than equal ones would.
 func TestScopeModel(t *testing.T) {
 	for name, net := range testNets {

@@ -49,15 +49,18 @@ func Search(layers [][]Choice, budget float64) ([]int, error) {
 }
 
 // BudgetError tells that even the cheapest levels cost more than the budget. Factor is the largest of a target that can be
-// reached, rounded down to hundredths; 0: not known.
-type BudgetError struct{ Least, Budget, Factor float64 }
+// reached, rounded down to hundredths; 0: not known. Allow is what settings would make cheaper levels, if any.
+type BudgetError struct {
+	Least, Budget, Factor float64
+	Allow                 string
+}
 
 func (e *BudgetError) Error() string {
 	ask := "less"
 	if e.Factor > 0 {
 		ask = fmt.Sprintf("at most %.2fx", e.Factor)
 	}
-	return fmt.Sprintf("the cheapest levels cost %.3g, more than the budget %.3g: ask for %s, or keep fewer layers dense", e.Least, e.Budget, ask)
+	return fmt.Sprintf("the cheapest levels cost %.3g, more than the budget %.3g: ask for %s%s, or keep fewer layers dense", e.Least, e.Budget, ask, e.Allow)
 }
 
 // searchRounded solves the problem with costs rounded up; nil when nothing fits.
