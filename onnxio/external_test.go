@@ -289,3 +289,23 @@ func TestExternalViewsAllocateNothingLarge(t *testing.T) {
 		t.Errorf("%d bytes allocated for ten views of 4 MiB", got)
 	}
 }
+
+// TestSaveOverOwnData keeps the file that holds the weights.
+func TestSaveOverOwnData(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	p := &onnxpb.ModelProto{Graph: &onnxpb.GraphProto{Initializer: []*onnxpb.TensorProto{NewTensor(Float32, 1000).Proto("w")}}}
+	save(t, New("mem", p), path, SaveOptions{External: ExternalAlways, DataFile: "weights.bin"})
+	m := load(t, path)
+	weights := filepath.Join(filepath.Dir(path), "weights.bin")
+	if !m.ReadsData(weights) || m.ReadsData(path) {
+		t.Errorf("reads %s: %v, %s: %v", weights, m.ReadsData(weights), path, m.ReadsData(path))
+	}
+	for _, o := range []SaveOptions{{}, {External: ExternalNever}} {
+		if err := m.Clone().Save(weights, o); err == nil || !strings.Contains(err.Error(), "own external data") {
+			t.Errorf("saved over its weights: %v", err)
+		}
+	}
+	if info, err := os.Stat(weights); err != nil || info.Size() != 4000 {
+		t.Errorf("the weights are %v, %v", info, err)
+	}
+}

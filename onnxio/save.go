@@ -65,6 +65,9 @@ func (m *Model) save(path string, o SaveOptions) error {
 		return fmt.Errorf("%d bytes, with %d initializers in external data, are more than a protobuf message can have (%d): allow external data, or lower its size threshold",
 			body.size, len(data.tensors), maxMessage)
 	}
+	if m.ReadsData(path) {
+		return errors.New("the file holds the model's own external data: choose another name")
+	}
 	f, err := atomicfile.Create(path)
 	if err != nil {
 		return err
@@ -184,7 +187,7 @@ func (d *dataWriter) write(path string) error {
 	if d.name != filepath.Base(d.name) || !filepath.IsLocal(d.name) || d.name == filepath.Base(path) {
 		return fmt.Errorf("data file %q: give a plain name other than the model's own, without a folder", d.name)
 	}
-	if d.model.uses(target) && !sameFile(path, d.model.Path) {
+	if d.model.ReadsData(target) && !sameFile(path, d.model.Path) {
 		return fmt.Errorf("data file %s belongs to %s, which would lose it: choose another name", target, d.model.Path)
 	}
 	f, err := atomicfile.Create(target)
@@ -207,8 +210,8 @@ func (d *dataWriter) write(path string) error {
 	return f.Commit()
 }
 
-// uses reports whether the model's external data lies in the file at path.
-func (m *Model) uses(path string) bool {
+// ReadsData reports whether the model's external data lies in the file at path.
+func (m *Model) ReadsData(path string) bool {
 	info, err := os.Stat(path)
 	if err != nil || m.files == nil {
 		return false

@@ -143,6 +143,9 @@ func (a *app) compress(ctx context.Context, j *compressJob) (*report.Run, error)
 		return nil, err
 	}
 	defer m.Close()
+	if m.ReadsData(j.out) {
+		return nil, badUsage("--output: %s holds the weights of %s: choose another name, inputs are never overwritten", j.out, j.in)
+	}
 	data, err := j.dataFlags.open(a, "calib", j.calib, g)
 	if err != nil {
 		return nil, err
