@@ -115,6 +115,13 @@ func TestResizeCrop(t *testing.T) {
 	if fmt.Sprint(dst) != "[10 20 10 10 7 7]" {
 		t.Errorf("crop: %v", dst)
 	}
+	for size, want := range map[int]int{4: 1, 5: 2, 7: 2, 9: 4, 11: 4} { // torchvision: int(round((size - 2) / 2.0))
+		p, dst := Preprocess{Crop: []int{2}}, make([]float32, 12)
+		p.apply(dst, gradient(size, size, 255))
+		if dst[0] != float32(10*want) || dst[4] != float32(10*want) {
+			t.Errorf("2 of %d pixels: cut at %v, %v, want %d", size, dst[0]/10, dst[4]/10, want)
+		}
+	}
 	flat := image.NewNRGBA(image.Rect(0, 0, 9, 9)) // one colour stays it under any kernel
 	for i := range flat.Pix {
 		flat.Pix[i] = []uint8{50, 100, 200, 255}[i%4]

@@ -3,6 +3,7 @@ package calib
 import (
 	"fmt"
 	"image"
+	"math"
 	"slices"
 	"strings"
 
@@ -12,13 +13,13 @@ import (
 )
 
 // Preprocess says how a picture becomes a model input. It must repeat what was done in training; nothing is guessed. The steps,
-// in order: resize, centre crop, channels, and for each value v of a channel (v*scale - mean) / std, then the layout.
+// in order, on the picture as it is stored (turns in EXIF are not made, as by PIL): resize, centre crop, channels, and for each value v of a channel (v*scale - mean) / std, then the layout.
 type Preprocess struct {
 	// Resize is [height, width], or [side]: the shorter side gets this length and the ratio stays. Empty: as it is.
 	Resize []int `yaml:"resize,omitempty" json:"resize,omitempty"`
 	// Interpolation is nearest, bilinear (default; area-weighted when shrinking) or bicubic (Catmull-Rom).
 	Interpolation string `yaml:"interpolation,omitempty" json:"interpolation,omitempty"`
-	// Crop is [height, width] or [side], cut from the middle. Empty: none.
+	// Crop is [height, width] or [side], cut from the middle as torchvision does. Empty: none.
 	Crop []int `yaml:"crop,omitempty" json:"crop,omitempty"`
 	// Channels is rgb (default), bgr or gray.
 	Channels string `yaml:"channels,omitempty" json:"channels,omitempty"`
@@ -173,9 +174,13 @@ func (p *Preprocess) geometry(pic image.Image) *image.NRGBA {
 		img = scaled
 	}
 	ch, cw := (&Preprocess{Crop: p.Crop}).size(rh, rw)
-	top, left := (rh-ch)/2, (rw-cw)/2
+	top, left := middle(rh-ch), middle(rw-cw)
 	return &image.NRGBA{Pix: img.Pix[top*img.Stride+4*left:], Stride: img.Stride, Rect: image.Rect(0, 0, cw, ch)}
 }
+
+// middle is where a crop begins that leaves n pixels out, half on each side. An odd pixel goes where torchvision's CenterCrop
+// leaves it: half of n is rounded to the even number.
+func middle(n int) int { return int(math.RoundToEven(float64(n) / 2)) }
 
 // toNRGBA keeps the colours of a picture and drops its transparency, as converting to RGB does.
 func toNRGBA(pic image.Image) *image.NRGBA {
