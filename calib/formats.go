@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/obc-onnx/obc/graph"
@@ -80,7 +81,28 @@ func openReader(spec string, inputs []*graph.Value, o Options) (reader, error) {
 			return r, nil
 		}
 	}
-	return nil, fmt.Errorf("no known kind of data; calibration data is %s", knownFormats)
+	return nil, fmt.Errorf("no known kind of data%s; calibration data is %s", holds(spec, info), knownFormats)
+}
+
+// holds names some of the files in a folder, "" for other things.
+func holds(path string, info os.FileInfo) string {
+	if !info.IsDir() {
+		return ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(1000) // enough to tell, in whatever folder
+	slices.Sort(names)
+	switch n := len(names); {
+	case n == 0:
+		return ": the folder is empty"
+	case n > 3:
+		names = append(names[:3], "...")
+	}
+	return ": the folder holds " + strings.Join(names, ", ")
 }
 
 // plain strips the operation and path off a file error: the caller names the path.

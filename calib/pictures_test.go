@@ -196,6 +196,12 @@ func TestPictureFolder(t *testing.T) {
 	}
 	bad("declare a preprocessing", Options{}, dir)
 	bad("found float32[3 3 2 2]", Options{Preprocess: &Preprocess{Crop: []int{2}}}, dir)
+	strange := t.TempDir()
+	bad("the folder is empty", Options{}, strange)
+	for _, name := range []string{"b.gif", "a.gif", "d.tif", "c.gif"} {
+		os.WriteFile(filepath.Join(strange, name), nil, 0o666)
+	}
+	bad("no known kind of data: the folder holds a.gif, b.gif, c.gif, ...; calibration data is", Options{}, strange)
 	gray := inputsOf(t, func(b *testmodel.Builder) { b.Input("x", onnxio.Float32, "N", 1, 3, 4) })
 	if _, err := Open(dir, gray, Options{Preprocess: &Preprocess{}}); err == nil || !strings.Contains(err.Error(), "declare channels: gray") {
 		t.Errorf("three channels for one: %v", err)
