@@ -330,3 +330,23 @@ func TestWriteMatMulBias(t *testing.T) {
 		}
 	}
 }
+
+// TestTwoBitsBesideBytes stores 2-bit weights in 4 bits where the inputs are quantized: ONNX Runtime 1.32 fuses both into an operator
+// that takes no 2-bit weights, and refuses the file.
+func TestTwoBitsBesideBytes(t *testing.T) {
+	for recipe, want := range map[string]string{
+		"{weights: {bits: 2}, container: exact}":                         "uint2",
+		"{weights: {bits: 2}, activations: {bits: 8}, container: exact}": "(2 bits)",
+	} {
+		m, data := convNet()
+		res, err := Compress(t.Context(), m, data, recipeOf(t, recipe), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range res.Report.Layers {
+			if l.Op == "Conv" && !strings.Contains(l.Form, want) {
+				t.Errorf("%s: %s is stored as %s, want %s", recipe, l.Name, l.Form, want)
+			}
+		}
+	}
+}

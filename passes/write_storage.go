@@ -81,8 +81,14 @@ func (w *writer) storage(l *LayerState) (*storedWeight, error) {
 		t.place(l)
 		t.contain(4) // 2-bit types are too new for most runtimes
 	}
-	if t.kind.Bits() == 2 && l.Kind >= graph.Gemm && l.Rows%4 != 0 {
-		w.note("%v: stored in 4 bits, for ONNX Runtime 1.32 reads 2-bit weights of %d outputs, which 4 does not divide, wrongly", l, l.Rows)
+	why := ""
+	if quantizedInput(l) {
+		why = "refuses 2-bit weights beside quantized inputs"
+	} else if l.Kind >= graph.Gemm && l.Rows%4 != 0 {
+		why = fmt.Sprintf("reads 2-bit weights of %d outputs, which 4 does not divide, wrongly", l.Rows)
+	}
+	if t.kind.Bits() == 2 && why != "" {
+		w.note("%v: stored in 4 bits, for ONNX Runtime 1.32 %s", l, why)
 		t.kind = onnxio.Undefined
 		t.place(l)
 		t.contain(4)
@@ -95,6 +101,19 @@ func (w *writer) storage(l *LayerState) (*storedWeight, error) {
 		}
 	}
 	return t, w.reachableFor(t)
+}
+
+// quantizedInput reports whether the layer's input is quantized, by this recipe or in the model before.
+func quantizedInput(l *LayerState) bool {
+	if l.Input != nil {
+		return true
+	}
+	for _, n := range l.Nodes {
+		if p := l.Layer.Input(n).Producer; p != nil && p.Op() == "DequantizeLinear" {
+			return true
+		}
+	}
+	return false
 }
 
 // flatten makes a matrix of a MatMul's weight with axes of length 1 before its rows and columns, where its inputs have as many
