@@ -59,8 +59,8 @@ func byExt(exts ...string) func(string, os.FileInfo) bool {
 const knownFormats = "an .npz, .npy or .csv file, a folder of PNG, JPEG, WebP or BMP pictures, or a folder with test_data_set_*/input_*.pb"
 
 func openReader(spec string, inputs []*graph.Value, o Options) (reader, error) {
-	if kind, ok := strings.CutPrefix(spec, "random"); ok && (kind == "" || kind[0] == ':') {
-		return openRandom(strings.TrimPrefix(kind, ":"), inputs, o)
+	if kind, ok := randomKind(spec); ok {
+		return openRandom(kind, inputs, o)
 	}
 	info, err := os.Stat(spec)
 	if os.IsNotExist(err) {

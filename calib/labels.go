@@ -109,6 +109,9 @@ func labelColumn(r reader, c column) ([]int64, error) {
 
 // Labels are the class numbers of the samples in use, in their order; see the function Labels for where they are looked for.
 func (s *Set) Labels() ([]int64, error) {
+	if _, made := randomKind(s.Source); made {
+		return nil, fmt.Errorf("%s: %w: the data is made up", s.Source, ErrNoLabels)
+	}
 	all, err := Labels(s.Source)
 	if err != nil {
 		return nil, err

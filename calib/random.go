@@ -11,6 +11,12 @@ import (
 	"github.com/obc-onnx/obc/onnxio"
 )
 
+// randomKind tells whether spec asks for random data, "random" or "random:KIND", and of which kind.
+func randomKind(spec string) (kind string, ok bool) {
+	kind, ok = strings.CutPrefix(spec, "random")
+	return strings.TrimPrefix(kind, ":"), ok && (kind == "" || kind[0] == ':')
+}
+
 // randomData makes up inputs: "random" or "random:gaussian" draws floats from a normal distribution, "random:uniform" from
 // [0, 1). Integers are uniform below the size of the table that they index, as far as that can be seen, else 0 or 1. It is
 // never a default: what is calibrated on noise is wrong for real inputs, and the warning says so in every report.
