@@ -76,31 +76,38 @@ func (w *writer) storage(l *LayerState) (*storedWeight, error) {
 		t.contain(8)
 		return t, w.reachableFor(t)
 	}
-	if w.Recipe.Container == "auto" && t.kind.Bits() == 2 {
-		t.kind = onnxio.Undefined
-		t.place(l)
-		t.contain(4) // 2-bit types are too new for most runtimes
-	}
-	why := ""
-	if quantizedInput(l) {
-		why = "refuses 2-bit weights beside quantized inputs"
-	} else if l.Kind >= graph.Gemm && l.Rows%4 != 0 {
-		why = fmt.Sprintf("reads 2-bit weights of %d outputs, which 4 does not divide, wrongly", l.Rows)
-	}
-	if t.kind.Bits() == 2 && why != "" {
-		w.note("%v: stored in 4 bits, for ONNX Runtime 1.32 %s", l, why)
-		t.kind = onnxio.Undefined
-		t.place(l)
-		t.contain(4)
+	if t.kind.Bits() == 2 {
+		if w.Recipe.Container == "auto" {
+			t.repack(l, 4) // 2-bit types are too new for most runtimes
+		} else if why := againstTwoBits(l); why != "" {
+			w.note("%v: stored in 4 bits, for ONNX Runtime 1.32 %s", l, why)
+			t.repack(l, 4)
+		}
 	}
 	if t.kind.Bits() < 8 && w.Recipe.Container == "auto" {
 		if err := w.reachable(t.opset()); err != nil {
 			w.note("%v: stored in int8, for %v needs operator set %d: %v", l, t.kind, t.opset(), err)
-			t.place(l)
-			t.contain(8)
+			t.repack(l, 8)
 		}
 	}
 	return t, w.reachableFor(t)
+}
+
+// repack brings codes that were placed and contained before into a type of at least bits.
+func (t *storedWeight) repack(l *LayerState, bits int) {
+	t.place(l)
+	t.contain(bits)
+}
+
+// againstTwoBits says what ONNX Runtime does with the layer's weight in a 2-bit type; empty when it reads it well.
+func againstTwoBits(l *LayerState) string {
+	switch {
+	case quantizedInput(l):
+		return "refuses 2-bit weights beside quantized inputs"
+	case l.Kind >= graph.Gemm && l.Rows%4 != 0:
+		return fmt.Sprintf("reads 2-bit weights of %d outputs, which 4 does not divide, wrongly", l.Rows)
+	}
+	return ""
 }
 
 // quantizedInput reports whether the layer's input is quantized, by this recipe or in the model before.

@@ -42,12 +42,18 @@ func (d *IntDepthwise) Exact() bool {
 	return true
 }
 
+// depthThreads is threads, or 1 where n images are too little work to share.
+func depthThreads(s ConvShape, n, threads int) int {
+	if s.OutH()*s.OutW()*n*s.OutC*s.KH*s.KW < smallProduct {
+		return 1
+	}
+	return threads
+}
+
 // Sums convolves as IntConv.Sums does.
 func (d *IntDepthwise) Sums(s ConvShape, n int, x Codes, y []int32, threads int) {
-	if s = s.normal(); s.OutH()*s.OutW()*n*s.OutC*s.KH*s.KW < smallProduct {
-		threads = 1
-	}
-	d.run(s, n, x, nil, threads, func(o int, sums []float32) {
+	s = s.normal()
+	d.run(s, n, x, nil, depthThreads(s, n, threads), func(o int, sums []float32) {
 		for i, v := range sums {
 			y[o*len(sums)+i] = int32(v)
 		}
@@ -57,9 +63,7 @@ func (d *IntDepthwise) Sums(s ConvShape, n int, x Codes, y []int32, threads int)
 // Codes convolves as IntConv.Codes does. Biases that make sums inexact are added to integers.
 func (d *IntDepthwise) Codes(s ConvShape, n int, x, y Codes, r *Rounding, threads int) {
 	s = s.normal()
-	if s.OutH()*s.OutW()*n*s.OutC*s.KH*s.KW < smallProduct {
-		threads = 1
-	}
+	threads = depthThreads(s, n, threads)
 	if d.quads != nil && depthInQuads(s) {
 		d.codesInQuads(s, n, x, y, r, threads)
 		return
@@ -90,7 +94,6 @@ func (d *IntDepthwise) Codes(s ConvShape, n int, x, y Codes, r *Rounding, thread
 
 // run calls done with the sums of output channel o of all images.
 func (d *IntDepthwise) run(s ConvShape, n int, x Codes, bias []float32, threads int, done func(o int, sums []float32)) {
-	s = s.normal()
 	pix, plane, mult := s.OutH()*s.OutW(), s.H*s.W, s.OutC/s.InC
 	if pix == 0 {
 		return
