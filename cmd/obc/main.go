@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -125,5 +126,24 @@ level for each layer under a budget. It writes a valid ONNX file and says what w
 	f.StringVar(&a.logFormat, "log-format", "text", "form of the lines on stderr: text or json")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress")
 	root.AddCommand(a.compressCommand(), a.inspectCommand(), a.runCommand(), a.evalCommand(), a.compareCommand(), a.benchCommand(), a.demoCommand(), a.versionCommand())
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = cobra.ArbitraryArgs, completionFor
+		}
+	}
 	return root
+}
+
+// completionFor is obc completion without one of the shells that have a command of their own.
+func completionFor(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return c.Help()
+	}
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
+	}
+	slices.Sort(names)
+	return badUsage("completion: shell %q is not supported: give one of %s", args[0], strings.Join(names, ", "))
 }
