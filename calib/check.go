@@ -251,12 +251,13 @@ func newCaster(from, to onnxio.DataType) (caster, error) {
 	return c, nil
 }
 
-func (c caster) apply(t *onnxio.Tensor) (*onnxio.Tensor, error) {
+// apply casts a tensor that was made of the given rows of the file.
+func (c caster) apply(t *onnxio.Tensor, rows []int) (*onnxio.Tensor, error) {
 	if t.Type == c.to {
 		return t, nil
 	}
 	if c.to.IsInteger() || c.to == onnxio.Bool {
-		if err := inRange(t, c.to); err != nil {
+		if err := inRange(t, c.to, rows); err != nil {
 			return nil, err
 		}
 	}
@@ -264,13 +265,13 @@ func (c caster) apply(t *onnxio.Tensor) (*onnxio.Tensor, error) {
 }
 
 // inRange checks that integers survive the cast to the type to.
-func inRange(t *onnxio.Tensor, to onnxio.DataType) error {
+func inRange(t *onnxio.Tensor, to onnxio.DataType, rows []int) error {
 	wide := t
 	if t.Type != onnxio.Int64 {
 		if t.Type == onnxio.Uint64 {
 			for i, x := range t.Data.([]uint64) {
 				if x > 1<<63-1 {
-					return fmt.Errorf("value %d at element %d does not fit %v", x, i, to)
+					return fmt.Errorf("sample %d holds %d, which does not fit %v", rowOf(t, i, rows), x, to)
 				}
 			}
 		}
@@ -293,7 +294,7 @@ func inRange(t *onnxio.Tensor, to onnxio.DataType) error {
 	}
 	for i, x := range wide.Int64s() {
 		if x < lo || x > hi {
-			return fmt.Errorf("value %d at element %d does not fit %v (%d to %d)", x, i, to, lo, hi)
+			return fmt.Errorf("sample %d holds %d, which does not fit %v (%d to %d)", rowOf(t, i, rows), x, to, lo, hi)
 		}
 	}
 	return nil

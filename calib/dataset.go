@@ -346,10 +346,13 @@ func (s *Set) read(ctx context.Context, b *binding, units []int) (*onnxio.Tensor
 	if err := checkFinite(t, idx); err != nil {
 		return nil, err
 	}
-	if t, err = b.cast.apply(t); err != nil {
+	if t, err = b.cast.apply(t, idx); err != nil {
 		return nil, err
 	}
 	if err := fits(b.value, t); err != nil {
+		if b.col.Feeds {
+			return nil, fmt.Errorf("sample %d: %w", idx[0], err)
+		}
 		return nil, err
 	}
 	if b.mode == always || b.rows == 0 {
@@ -374,15 +377,19 @@ func checkFinite(t *onnxio.Tensor, rows []int) error {
 	if i < 0 {
 		return nil
 	}
-	row := 0
-	if len(rows) > 0 {
-		row = rows[i/max(1, t.Len()/len(rows))]
-	}
 	what := "an infinity"
 	if t.Type != onnxio.Float16 && math.IsNaN(at(t, i)) || t.Type == onnxio.Float16 && t.Data.([]uint16)[i]&0x3ff != 0 {
 		what = "NaN"
 	}
-	return fmt.Errorf("sample %d holds %s: clean the data, a single such value would spoil every statistic", row, what)
+	return fmt.Errorf("sample %d holds %s: clean the data, a single such value would spoil every statistic", rowOf(t, i, rows), what)
+}
+
+// rowOf is the row of the file that element i of t came from; rows are those that t was made of.
+func rowOf(t *onnxio.Tensor, i int, rows []int) int {
+	if len(rows) == 0 {
+		return 0
+	}
+	return rows[i/max(1, t.Len()/len(rows))]
 }
 
 // at is element i of a float32 or float64 tensor.

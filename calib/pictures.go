@@ -79,12 +79,20 @@ func wanted(inputs []*graph.Value) string {
 	return fmt.Sprintf("; the model expects %v%v", inputs[0].Type, inputs[0].Shape)
 }
 
-// decode reads one picture. Its size is looked at before memory is taken for it.
-func (p *pictures) decode(file string) (image.Image, error) {
+// nameOf is what messages call a file: its path below the folder.
+func (p *pictures) nameOf(file string) string {
 	name, err := filepath.Rel(p.root, file)
 	if err != nil || name == "." {
-		name = filepath.Base(file)
+		return filepath.Base(file)
 	}
+	return name
+}
+
+func (p *pictures) fileOf(row int) string { return p.nameOf(p.files[row]) }
+
+// decode reads one picture. Its size is looked at before memory is taken for it.
+func (p *pictures) decode(file string) (image.Image, error) {
+	name := p.nameOf(file)
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("picture %s: %w", name, plain(err))
@@ -112,11 +120,11 @@ func (p *pictures) columns() []column {
 }
 
 func (p *pictures) read(ctx context.Context, _ string, idx []int) (*onnxio.Tensor, error) {
-	return p.pre.tensor(p.shape, len(idx), func(i int) (image.Image, error) {
+	return p.pre.tensor(p.shape, idx, p.fileOf, func(row int) (image.Image, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		return p.decode(p.files[idx[i]])
+		return p.decode(p.files[row])
 	})
 }
 
@@ -164,7 +172,10 @@ func (w *rawPictures) read(ctx context.Context, name string, idx []int) (*onnxio
 		return t, err
 	}
 	pix, size := t.Data.([]uint8), d[0]*d[1]*d[2]
-	return w.pre.tensor(w.pre.shape(d[0], d[1]), len(idx), func(i int) (image.Image, error) {
-		return bytesPicture(pix[i*size:(i+1)*size], d[0], d[1], d[2]), nil
+	at := 0
+	name = "array " + name
+	return w.pre.tensor(w.pre.shape(d[0], d[1]), idx, func(int) string { return name }, func(int) (image.Image, error) {
+		at += size
+		return bytesPicture(pix[at-size:at], d[0], d[1], d[2]), nil
 	})
 }

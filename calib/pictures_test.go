@@ -210,7 +210,7 @@ func TestPictureFolder(t *testing.T) {
 		t.Errorf("gray as the message says: %v", err)
 	}
 	savePicture(t, filepath.Join(dir, "z.png"), gradient(5, 3, 255))
-	bad("declare a resize and crop", Options{Preprocess: &Preprocess{}}, dir)
+	bad("sample 3 (z.png) comes to [3 3 5], the first to [3 3 4]: declare a resize and crop", Options{Preprocess: &Preprocess{}}, dir)
 	os.WriteFile(filepath.Join(dir, "z.png"), []byte("no picture"), 0o666)
 	bad("picture z.png cannot be decoded", Options{Preprocess: &Preprocess{}}, dir)
 }

@@ -220,17 +220,17 @@ func bytesPicture(pix []uint8, h, w, c int) *image.NRGBA {
 	return out
 }
 
-// tensor makes the input for several pictures that all have the shape s.
-func (p *Preprocess) tensor(s []int, n int, pic func(i int) (image.Image, error)) (*onnxio.Tensor, error) {
-	t := onnxio.NewTensor(onnxio.Float32, append([]int{n}, s...)...)
+// tensor makes the input for several pictures, rows of a source, that all have the shape s. It asks for them one by one.
+func (p *Preprocess) tensor(s []int, rows []int, name func(row int) string, pic func(row int) (image.Image, error)) (*onnxio.Tensor, error) {
+	t := onnxio.NewTensor(onnxio.Float32, append([]int{len(rows)}, s...)...)
 	size := elements(s)
-	for i := range n {
-		img, err := pic(i)
+	for i, row := range rows {
+		img, err := pic(row)
 		if err != nil {
 			return nil, err
 		}
 		if got := p.shape(img.Bounds().Dy(), img.Bounds().Dx()); !slices.Equal(got, s) {
-			return nil, fmt.Errorf("sample %d comes to %v, the first to %v: declare a resize and crop", i, got, s)
+			return nil, fmt.Errorf("sample %d (%s) comes to %v, the first to %v: declare a resize and crop", row, name(row), got, s)
 		}
 		if err := p.apply(t.Float32s()[i*size:(i+1)*size], img); err != nil {
 			return nil, err

@@ -97,7 +97,7 @@ func (r *runner) each(ctx context.Context, pass, passes int, fn func(feeds map[s
 		}
 		if err := fn(feeds, keep); err != nil {
 			lo, hi := r.samples(b)
-			return fmt.Errorf("batch %d (samples %d to %d): %w", b, lo, hi-1, err)
+			return Blame(ctx, r.exec, r.ds, lo, hi, err)
 		}
 		if r.o.Progress != nil {
 			r.o.Progress(pass*n+b+1, passes*n)

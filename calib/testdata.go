@@ -91,4 +91,6 @@ func (d *testData) read(_ context.Context, name string, idx []int) (*onnxio.Tens
 	return t, err
 }
 
+func (d *testData) fileOf(row int) string { return filepath.Base(d.dirs[row]) }
+
 func (d *testData) close() error { return nil }

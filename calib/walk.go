@@ -209,7 +209,7 @@ func (p *piece) batch(ctx context.Context, b int, hooks func(v *Visit) *exec.Hoo
 		h = hooks(v)
 	}
 	if err := s.RunUntil(ctx, stop, h); err != nil {
-		return err
+		return Blame(ctx, w.run.exec, w.run.ds, v.Lo, v.Hi, err)
 	}
 	if stop == nil {
 		v.Live = s.Outputs()

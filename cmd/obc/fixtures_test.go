@@ -74,6 +74,9 @@ var fixtures = map[string]func() []byte{
 	"data-flipped":   func() []byte { d := npz("x", samples(32)); d[len(d)/2] ^= 0xff; return d },
 	"sharp":          func() []byte { return encode(sharp()) },
 	"rgb-net":        func() []byte { return encode(rgb()) },
+	"ids-net":        func() []byte { return encode(idsNet()) },
+	"ids":            func() []byte { return npz("ids", ids(23, 42), "mask", ones(40, 6)) },
+	"ids-short":      func() []byte { return npz("ids", ids(0, 0), "mask", ones(40, 5)) },
 	"npz-empty":      func() []byte { return npz() },
 	"picture":        picture,
 	"many-hessians":  func() []byte { return encode(manyHessians()) },
@@ -125,6 +128,32 @@ func sharp() *testmodel.Builder {
 func rgb() *testmodel.Builder {
 	return testmodel.New(18).Input("x", onnxio.Float32, "N", 3, 8, 8).Floats("w", noise(4*3*9, 1), 4, 3, 3, 3).
 		Node("Conv", "x w -> y", "kernel_shape", []int64{3, 3}).Outputs("y")
+}
+
+// idsNet looks up ids in a table of 10 words and multiplies the sum over the sequence, padding left out, by a matrix.
+func idsNet() *testmodel.Builder {
+	return testmodel.New(18).Input("ids", onnxio.Int64, "N", "S").Input("mask", onnxio.Float32, "N", "S").
+		Floats("table", noise(10*16, 5), 10, 16).Floats("w", noise(16*3, 6), 16, 3).Int64s("last", -1).Int64s("one", 1).
+		Node("Gather", "table ids -> words").Node("Unsqueeze", "mask last -> wide").Node("Mul", "words wide -> kept").
+		Node("ReduceSum", "kept one -> sum", "keepdims", 0).Node("MatMul", "sum w -> y").Output("y", onnxio.Float32, "N", 3)
+}
+
+// ids is 40 samples of 6 ids below 10, but for one, the first id of sample at.
+func ids(at int, id int64) *onnxio.Tensor {
+	x := make([]int64, 40*6)
+	for i := range x {
+		x[i] = int64(i * 7 % 10)
+	}
+	x[at*6] = id
+	return onnxio.TensorOf(x, 40, 6)
+}
+
+func ones(rows, cols int) *onnxio.Tensor {
+	x := onnxio.NewTensor(onnxio.Float32, rows, cols)
+	for i := range x.Float32s() {
+		x.Float32s()[i] = 1
+	}
+	return x
 }
 
 // edited is net with its first weight changed.

@@ -37,7 +37,7 @@ func Evaluate(ctx context.Context, m, ref *Model, data calib.Dataset, batch int,
 	r := &Result{Samples: data.Len()}
 	var own, refs Accuracy
 	var diff Comparison
-	err := batches(ctx, data, batch, func(lo, hi int, feeds map[string]*onnxio.Tensor) error {
+	err := batches(ctx, m.Executor, data, batch, func(lo, hi int, feeds map[string]*onnxio.Tensor) error {
 		out, err := m.output(ctx, feeds, &r.Seconds)
 		if err != nil {
 			return err
@@ -97,8 +97,9 @@ func (m *Model) output(ctx context.Context, feeds map[string]*onnxio.Tensor, sec
 	return out, nil
 }
 
-// batches hands all samples to fn, batch at a time (0 or less: one at a time).
-func batches(ctx context.Context, data calib.Dataset, batch int, fn func(lo, hi int, feeds map[string]*onnxio.Tensor) error) error {
+// batches hands all samples to fn, batch at a time (0 or less: one at a time). When a batch fails, e, whose run it was first, is asked
+// for the sample behind it.
+func batches(ctx context.Context, e *exec.Executor, data calib.Dataset, batch int, fn func(lo, hi int, feeds map[string]*onnxio.Tensor) error) error {
 	batch = max(batch, 1)
 	for lo := 0; lo < data.Len(); lo += batch {
 		hi := min(lo+batch, data.Len())
@@ -107,7 +108,7 @@ func batches(ctx context.Context, data calib.Dataset, batch int, fn func(lo, hi 
 			return err
 		}
 		if err := fn(lo, hi, feeds); err != nil {
-			return fmt.Errorf("samples %d to %d: %w", lo, hi-1, err)
+			return calib.Blame(ctx, e, data, lo, hi, err)
 		}
 	}
 	return nil

@@ -54,7 +54,7 @@ func Compare(ctx context.Context, ref, other *graph.Graph, data calib.Dataset, b
 	if len(pairs)+len(outs) == 0 {
 		return nil, ErrNothingShared
 	}
-	err = batches(ctx, data, batch, func(_, _ int, feeds map[string]*onnxio.Tensor) error {
+	err = batches(ctx, refs, data, batch, func(_, _ int, feeds map[string]*onnxio.Tensor) error {
 		want, wantOut, err := captured(ctx, refs, feeds, pairs, func(p pair) *graph.Node { return p.ref })
 		if err != nil {
 			return fmt.Errorf("reference: %w", err)

@@ -13,7 +13,7 @@ import (
 // Predict runs all of the data, batch samples at a time, and returns each output by name, joined along axis 0.
 func Predict(ctx context.Context, e *exec.Executor, data calib.Dataset, batch int) (map[string]*onnxio.Tensor, error) {
 	parts := map[string][]*onnxio.Tensor{}
-	err := batches(ctx, data, batch, func(_, _ int, feeds map[string]*onnxio.Tensor) error {
+	err := batches(ctx, e, data, batch, func(_, _ int, feeds map[string]*onnxio.Tensor) error {
 		outs, err := e.Run(ctx, feeds, nil)
 		for name, t := range outs {
 			if err := flat(name, t, func(name string, t *onnxio.Tensor) { parts[name] = append(parts[name], t) }); err != nil {
