@@ -28,6 +28,7 @@ type pictures struct {
 	files []string
 	pre   *Preprocess
 	shape []int // of one sample
+	notes []string
 }
 
 var pictureExts = []string{".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -69,7 +70,29 @@ func openPictures(path string, inputs []*graph.Value, o Options) (reader, error)
 		return nil, err
 	}
 	p.shape = p.pre.shape(first.Bounds().Dy(), first.Bounds().Dx())
+	if _, deep := first.(*image.Gray16); deep {
+		p.notes = append(p.notes, fmt.Sprintf("picture %s has 16 bits of gray: values above 255 count as 255, which is what Pillow's convert(\"RGB\") gives training; "+
+			"save 8-bit pictures, or an .npz of float32, if the model was trained on others", p.fileOf(0)))
+	}
 	return p, nil
+}
+
+func (p *pictures) warnings() (notes, warnings []string) { return p.notes, nil }
+
+// cutGray makes 8 bits of a picture with 16 bits of gray as Pillow does when asked for RGB, and with it torchvision's folders: the values
+// stay, those above 255 are cut off. Colour of 16 bits keeps its upper byte there, as image/draw has it too.
+func cutGray(pic image.Image) image.Image {
+	deep, ok := pic.(*image.Gray16)
+	if !ok {
+		return pic
+	}
+	out := image.NewGray(deep.Rect)
+	for i := range out.Pix {
+		if out.Pix[i] = deep.Pix[2*i+1]; deep.Pix[2*i] > 0 {
+			out.Pix[i] = 255
+		}
+	}
+	return out
 }
 
 func wanted(inputs []*graph.Value) string {
@@ -124,7 +147,8 @@ func (p *pictures) read(ctx context.Context, _ string, idx []int) (*onnxio.Tenso
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		return p.decode(p.files[row])
+		img, err := p.decode(p.files[row])
+		return cutGray(img), err
 	})
 }
 

@@ -215,6 +215,45 @@ func TestPictureFolder(t *testing.T) {
 	bad("picture z.png cannot be decoded", Options{Preprocess: &Preprocess{}}, dir)
 }
 
+// TestDeepPictures holds pictures of 16 bits against what Pillow 13 gives for the same files: convert("RGB") of mode I;16 cuts
+// gray off at 255, colour of 16 bits is read as its upper byte.
+func TestDeepPictures(t *testing.T) {
+	values := []uint16{0, 1, 128, 255, 256, 257, 1000, 40000, 65535}
+	deep, colour := image.NewGray16(image.Rect(0, 0, 9, 1)), image.NewNRGBA64(image.Rect(0, 0, 9, 1))
+	for i, v := range values {
+		deep.SetGray16(i, 0, color.Gray16{Y: v})
+		colour.SetNRGBA64(i, 0, color.NRGBA64{v, v, 65535 - v, 65535})
+	}
+	for _, c := range []struct {
+		img      image.Image
+		channels string
+		want     []float32
+		noted    bool
+	}{
+		{deep, "rgb", []float32{0, 1, 128, 255, 255, 255, 255, 255, 255}, true},
+		{deep, "gray", []float32{0, 1, 128, 255, 255, 255, 255, 255, 255}, true},
+		{colour, "rgb", []float32{0, 0, 0, 0, 1, 1, 3, 156, 255}, false},
+	} {
+		dir, pre := t.TempDir(), &Preprocess{Channels: c.channels}
+		savePicture(t, filepath.Join(dir, "a.png"), c.img)
+		g := inputsOf(t, func(b *testmodel.Builder) { b.Input("x", onnxio.Float32, "N", pre.channels(), 1, 9) })
+		s, err := Open(dir, g, Options{Preprocess: pre})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := s.Batch(context.Background(), 0, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x := b["x"].Float32s(); fmt.Sprint(x[:9]) != fmt.Sprint(c.want) {
+			t.Errorf("%T as %s: %v, want %v", c.img, c.channels, x[:9], c.want)
+		}
+		if said := strings.Contains(strings.Join(s.Notes, " "), "a.png has 16 bits of gray"); said != c.noted {
+			t.Errorf("%T: notes %q", c.img, s.Notes)
+		}
+	}
+}
+
 func TestBytesArray(t *testing.T) {
 	pix := make([]uint8, 2*3*4*3)
 	for i := range pix {

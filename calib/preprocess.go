@@ -13,7 +13,7 @@ import (
 )
 
 // Preprocess says how a picture becomes a model input. It must repeat what was done in training; nothing is guessed. The steps,
-// in order, on the picture as it is stored (turns in EXIF are not made, as by PIL): resize, centre crop, channels, and for each value v of a channel (v*scale - mean) / std, then the layout.
+// in order, on the picture as it is stored (turns in EXIF are not made, and 16 bits of gray are cut off at 255, as by PIL): resize, centre crop, channels, and for each value v of a channel (v*scale - mean) / std, then the layout.
 type Preprocess struct {
 	// Resize is [height, width], or [side]: the shorter side gets this length and the ratio stays. Empty: as it is.
 	Resize []int `yaml:"resize,omitempty" json:"resize,omitempty"`
