@@ -21,6 +21,8 @@ type shifts struct {
 	sums  []shift  // what is added up
 	parts [][]int  // by pair of kernel positions k <= k': which sums make up its block
 	pairs [][2]int // the pairs
+	// offsets is the pairs of equal offset, which share their sums.
+	offsets [][]int
 }
 
 // span is lo <= i < hi.
@@ -94,6 +96,7 @@ func newShifts(y, x shiftAxis) *shifts {
 			}
 		}
 	}
+	same := map[[2]int]int{}
 	for k := range y.k * x.k {
 		for l := k; l < y.k*x.k; l++ {
 			kh, kw, dh, dw := k/x.k, k%x.k, l/x.k-k/x.k, l%x.k-k%x.k
@@ -105,6 +108,13 @@ func newShifts(y, x shiftAxis) *shifts {
 					}
 				}
 			}
+			o, ok := same[[2]int{dh, dw}]
+			if !ok {
+				o = len(s.offsets)
+				same[[2]int{dh, dw}] = o
+				s.offsets = append(s.offsets, nil)
+			}
+			s.offsets[o] = append(s.offsets[o], len(s.pairs))
 			s.pairs, s.parts = append(s.pairs, [2]int{k, l}), append(s.parts, parts)
 		}
 	}
@@ -194,86 +204,53 @@ func (s *shifts) assemble(h []float64, d, c int, sums [][]float64, threads int) 
 	})
 }
 
-// lineRows is how many rows of a block are written at a time: their transpose fills whole lines of the cache.
-const lineRows = 8
+// stripRows is how many rows of blocks are written before the next offset's: their transposes then fill lines that lie side by side.
+const stripRows = 4 * kernel.MirrorRows
 
 // assembleWhole sets the Hessian h of d columns, both triangles, to the sums, c x c each, times scale. h, far larger than the cache, is
-// written once and never read.
+// written once and never read; so are the sums read once, as all blocks of an offset come together.
 func (s *shifts) assembleWhole(h []float64, d, c int, sums [][]float64, scale float64, threads int) {
-	steps := (c + lineRows - 1) / lineRows
-	kernel.Parallel(threads, len(s.pairs)*steps, func(lo, hi int) {
-		rows := make([]float64, lineRows*c)
+	strips := (c + stripRows - 1) / stripRows
+	kernel.Parallel(threads, strips*len(s.offsets), func(lo, hi int) {
+		parts := make([][]float64, 0, len(sums))
 		for i := lo; i < hi; i++ {
-			p, r := i/steps, i%steps*lineRows
-			k, l := s.pairs[p][0]*c, s.pairs[p][1]*c
-			n := min(lineRows, c-r)
-			s.block(rows[:n*c], sums, p, r, c, scale)
-			for j := range n {
-				from := 0
-				if k == l {
-					from = r + j
-				}
-				copy(h[(k+r+j)*d+l+from:], rows[j*c+from:(j+1)*c])
-			}
-			from := 0
-			if k == l { // on the diagonal only the upper triangle is known
-				for from = r; from < r+n; from++ {
-					for j := range from - r {
-						h[(l+from)*d+k+r+j] = rows[j*c+from]
+			first := i / len(s.offsets) * stripRows
+			for r := first; r < min(first+stripRows, c); r += kernel.MirrorRows {
+				for _, p := range s.offsets[i%len(s.offsets)] {
+					parts = parts[:0]
+					for _, k := range s.parts[p] {
+						parts = append(parts, sums[k][r*c:])
 					}
+					blockRows(h, d, c, s.pairs[p], parts, r, scale)
 				}
-			}
-			if from < c {
-				transposeRows(h[(l+from)*d+k+r:], d, rows[from:], c, n, c-from)
 			}
 		}
 	})
 }
 
-// block sets rows to some rows, from r on, of the block of pair p, times scale.
-func (s *shifts) block(rows []float64, sums [][]float64, p, r, c int, scale float64) {
-	parts := s.parts[p]
-	if len(parts) == 0 {
-		clear(rows)
-		return
-	}
-	for i, v := range sums[parts[0]][r*c:][:len(rows)] {
-		rows[i] = v * scale
-	}
-	for _, k := range parts[1:] {
-		addScaled(rows, sums[k][r*c:][:len(rows)], scale)
-	}
-}
-
-// transposeRows sets dst, of rows ld apart, to the transpose of the n <= lineRows rows of src, lds apart, of so many columns.
-func transposeRows(dst []float64, ld int, src []float64, lds, n, columns int) {
-	if n < lineRows {
-		for j := range columns {
-			for i := range n {
-				dst[j*ld+i] = src[i*lds+j]
+// blockRows sets up to kernel.MirrorRows rows, from r on, of the block of a pair, and of its transpose, to the sum of parts times scale.
+func blockRows(h []float64, d, c int, pair [2]int, parts [][]float64, r int, scale float64) {
+	k, l, n := pair[0]*c, pair[1]*c, min(kernel.MirrorRows, c-r)
+	from := 0
+	if k == l { // on the diagonal only the upper triangle is known
+		for i := range n {
+			for j := r + i; j < r+n; j++ {
+				v := 0.0
+				for _, p := range parts {
+					v += p[i*c+j]
+				}
+				h[(k+r+i)*d+k+j], h[(k+j)*d+k+r+i] = v*scale, v*scale
 			}
 		}
+		from = r + n
+	}
+	if from == c {
 		return
 	}
-	a, b, c, e := src[:columns], src[lds:][:columns], src[2*lds:][:columns], src[3*lds:][:columns]
-	f, g, h, i := src[4*lds:][:columns], src[5*lds:][:columns], src[6*lds:][:columns], src[7*lds:][:columns]
-	for j, v := range a {
-		*(*[lineRows]float64)(dst[j*ld:]) = [lineRows]float64{v, b[j], c[j], e[j], f[j], g[j], h[j], i[j]}
+	for i, p := range parts {
+		parts[i] = p[from:]
 	}
-}
-
-// addScaled is y += scale x.
-func addScaled(y, x []float64, scale float64) {
-	x = x[:len(y)]
-	for ; len(y) >= 4; y, x = y[4:], x[4:] {
-		y[0] += float64(scale * x[0])
-		y[1] += float64(scale * x[1])
-		y[2] += float64(scale * x[2])
-		y[3] += float64(scale * x[3])
-	}
-	for j, v := range x {
-		y[j] += float64(scale * v)
-	}
+	kernel.SumMirrored(h[(k+r)*d+l+from:], h[(l+from)*d+k+r:], d, parts, c, n, c-from, scale)
 }
 
 // addTo is y += x.

@@ -34,6 +34,7 @@ type forms struct {
 	dequantS      func(dst []float32, x []byte, scale, zero float32)
 	copyRows      func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	deinterleave  func(even, odd []float32, ldd int, src []float32, lds, rows, cols int)
+	sumMirrored   func(rows, columns []float64, ld int, parts [][]float64, lds, m, n int, scale float64)
 	winogradIn    func(dst []float32, ldd int, x []float32, pitch, phase, n int)
 	winogradOut   func(dst0, dst1, m []float32, ldm int, add0, add1 []float32, bias, lo, hi float32)
 }
@@ -45,7 +46,7 @@ var generic = forms{
 	expSum: expSumGeneric, normalize: normalizeGeneric, addWide: addWideGeneric, transpose: transposeGeneric,
 
 	gather: gatherGeneric, requant: requantGeneric, quant: quantGeneric, round: roundGeneric, scaleSums: scaleSumsGeneric, addCodesU: addCodesGeneric[uint8], addCodesS: addCodesGeneric[int8], dequantU: dequantUGeneric, dequantS: dequantSGeneric, taps: tapsGeneric, depthwise: depthwiseGeneric, copyRows: copyRowsGeneric, deinterleave: deinterleaveGeneric,
-	winogradIn: winogradInGeneric, winogradOut: winogradOutGeneric,
+	winogradIn: winogradInGeneric, winogradOut: winogradOutGeneric, sumMirrored: sumMirroredGeneric,
 }
 
 // active is the form in use.

@@ -85,6 +85,7 @@ func formsOf(i ISA) *forms {
 		f.deinterleave = deinterleaveWith(deinterleaveAVX2)
 		f.winogradIn = winogradInWith(winogradInAVX2, 8)
 		f.winogradOut = winogradOutWith(winogradOutAVX2)
+		f.sumMirrored = sumMirroredWith(sumMirroredAVX2, 4)
 	}
 	if i == AVX512 {
 		f.addWide = addWideAVX512
@@ -121,10 +122,31 @@ func formsOf(i ISA) *forms {
 		f.depthwise = depthwiseWith(depthwise4AVX512, depthwise7AVX512)
 		f.winogradIn = winogradInWith(winogradInAVX512, 16)
 		f.winogradOut = winogradOutWith(winogradOutAVX512)
+		f.sumMirrored = sumMirroredWith(sumMirroredAVX512, 8)
 		f.copyRows = copyRowsWith(copyRowsAVX512)
 		f.deinterleave = deinterleaveWith(deinterleaveAVX512)
 	}
 	return &f
+}
+
+// sumMirroredWith takes whole vectors of columns where the matrix is aligned; the rest is done element by element.
+func sumMirroredWith(f func(rows, columns *float64, ld int, parts [][]float64, lds, vecs int, scale float64), lanes int) func(rows, columns []float64, ld int, parts [][]float64, lds, m, n int, scale float64) {
+	return func(rows, columns []float64, ld int, parts [][]float64, lds, m, n int, scale float64) {
+		const line = 64
+		vecs := n / lanes
+		if m != MirrorRows || vecs == 0 || ld%MirrorRows != 0 || (uintptr(unsafe.Pointer(&rows[0]))|uintptr(unsafe.Pointer(&columns[0])))%line != 0 {
+			sumMirroredGeneric(rows, columns, ld, parts, lds, m, n, scale)
+			return
+		}
+		f(&rows[0], &columns[0], ld, parts, lds, vecs, scale)
+		if done := vecs * lanes; done < n {
+			rest := make([][]float64, len(parts))
+			for i, p := range parts {
+				rest[i] = p[done:]
+			}
+			sumMirroredGeneric(rows[done:], columns[done*ld:], ld, rest, lds, m, n-done, scale)
+		}
+	}
 }
 
 // transposeAVX2 transposes strips of eight rows; what is left over is done element by element.

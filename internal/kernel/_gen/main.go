@@ -29,6 +29,7 @@ var groups = []struct {
 	{"nbits", nbits},
 	{"elementwise", elementwise},
 	{"functions", functions},
+	{"mirror", (*gen).sumMirrored},
 	{"pause", pause},
 }
 
