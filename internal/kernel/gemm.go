@@ -178,7 +178,7 @@ func (g *product[T]) region(i0, i1, j0, j1 int) {
 		}
 	}
 	directA := g.alpha == 1 && j1-j0 <= 3*t.nr
-	directB := g.loose || !g.b.trans && i1-i0 <= 4*t.mr
+	directB := g.readsB(i1 - i0)
 	for jc := j0; jc < j1; jc += t.nc {
 		nb := min(t.nc, j1-jc)
 		for pc := 0; pc < g.k; pc += t.kc {
@@ -195,6 +195,29 @@ func (g *product[T]) region(i0, i1, j0, j1 int) {
 		}
 	}
 }
+
+// readsB tells whether so many rows of C are computed from B where it lies: packing it costs more than it saves. An image under a
+// pointwise convolution is always read so where a panel of it would not fit into the first-level cache, packed or not; else if its rows
+// begin with cache lines, so that packing would not make a panel smaller, and not 2 KiB apart, so that they do not displace each other.
+func (g *product[T]) readsB(rows int) bool {
+	switch t, ld := g.t, g.b.ld; {
+	case g.loose:
+		return true
+	case g.b.trans || g.packedB != nil || g.image != nil:
+		return false
+	case rows <= 4*t.mr:
+		return true
+	case g.packedA == nil:
+		return false
+	case 4*t.kc*t.nr > firstLevelCache:
+		return true
+	default:
+		return ld%16 == 0 && ld%512 != 0 || ld%4 == 0 && ld%16 != 0 && rows <= 24*t.mr
+	}
+}
+
+// firstLevelCache is how many bytes the first-level cache of common processors holds.
+const firstLevelCache = 32 << 10
 
 // blockA returns rows [i, i+mb), columns [p, p+kb) of A for the micro-kernel.
 func (g *product[T]) blockA(s *scratch[T], direct bool, p, kb, i, mb int) operand[T] {
@@ -213,7 +236,7 @@ func (g *product[T]) blockA(s *scratch[T], direct bool, p, kb, i, mb int) operan
 }
 
 // blockB returns rows [p, p+kb), columns [j, j+nb) of B for the micro-kernel. With direct the full panels are read in
-// place and only what is left of the last one is packed, in s.b.
+// place and only what is left of the last one is packed, in s.b, if a kernel would read beyond it.
 func (g *product[T]) blockB(s *scratch[T], direct bool, p, kb, j, nb int) operand[T] {
 	t, nr := g.t, g.t.nr
 	if g.packedB != nil {
@@ -226,7 +249,7 @@ func (g *product[T]) blockB(s *scratch[T], direct bool, p, kb, j, nb int) operan
 	}
 	if direct {
 		o := operand[T]{data: g.b.data[p*g.b.ld+j:], rs: g.b.ld, step: nr}
-		if rest := nb % nr; rest > 0 && !g.loose {
+		if rest := nb % nr; rest%t.vec > 0 && !g.loose && (g.packedA == nil || !t.narrows(rest%t.vec)) {
 			o.last = grow(&s.b, nr*kb+packSlack)
 			packPanels(o.last, nr, g.b.data, g.b.ld, false, p, kb, j+nb-rest, rest, 1)
 		}
@@ -255,7 +278,7 @@ func (g *product[T]) macro(s *scratch[T], a, b operand[T], p, kb, i0, mb, j0, nb
 			rows := min(t.mr, mb-i)
 			ap, cp := a.data[i/t.mr*a.step:], g.c[(i0+i-g.above)*g.ldc+j0+j:]
 			if rest := cols % t.vec; rest != 0 {
-				if t.narrow != nil && rest <= narrowCols && a.packed {
+				if a.packed && t.narrows(rest) {
 					g.narrow(s, rows, rest, kb, ap, bp[cols-rest:], bs, cp[cols-rest:], acc, e, i0+i, j0+j+cols-rest)
 					if cols > rest {
 						t.micro(rows, cols-rest, kb, ap, a.rs, a.cs, bp, bs, cp, g.ldc, acc, g.tail(s, e, i0+i, j0+j))
@@ -281,6 +304,9 @@ func (g *product[T]) tail(s *scratch[T], e *Epilogue, i, j int) *tail {
 
 // narrowCols is the largest number of columns beyond whole vectors for which the kernel whose lanes are rows is the faster one.
 const narrowCols = 4
+
+// narrows tells whether the kernel for few columns takes so many that lie beyond whole vectors, if A is packed.
+func (t *tiling[T]) narrows(rest int) bool { return t.narrow != nil && rest <= narrowCols }
 
 // narrow computes up to narrowCols columns of a tile.
 func (g *product[T]) narrow(s *scratch[T], rows, cols, k int, a, b []T, bs int, c []T, acc bool, e *Epilogue, i0, j0 int) {

@@ -50,7 +50,7 @@ func gemmCases() []gemmCase {
 	for _, s := range sizes {
 		cs = append(cs, gemmCase{s, 17, 5}, gemmCase{7, s, 9}, gemmCase{6, 16, s}, gemmCase{s, s, s}, gemmCase{1, s, 40}, gemmCase{s, 1, 40})
 	}
-	return append(cs, gemmCase{150, 70, 300}, gemmCase{13, 150, 520}, gemmCase{200, 20, 257}, gemmCase{100, 600, 100})
+	return append(cs, gemmCase{150, 70, 300}, gemmCase{13, 150, 520}, gemmCase{200, 20, 257}, gemmCase{100, 600, 100}, gemmCase{70, 52, 400})
 }
 
 func TestSgemm(t *testing.T) {
