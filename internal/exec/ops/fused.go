@@ -142,15 +142,12 @@ func operandsOf(n *graph.Node) [2]fusedOperand {
 
 // prepareFusedMatMul: Y = activation(alpha A' B').
 func prepareFusedMatMul(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
-	k, err := prepareMatMul(n, p)
-	if err != nil {
-		return nil, err
-	}
 	act, err := fusedActivation(n.Str("activation", ""), activationParams(n))
 	if err != nil {
 		return nil, err
 	}
 	ops, alpha := operandsOf(n), n.Float("alpha", 1)
+	k := productKernel(packMatrix(p.Const(1), ops[1].swap)) // what is packed has two axes: batch moves none of them
 	return thenActivate(func(c *exec.Call) error {
 		if err := need(c, 2); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/kernel"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -90,8 +91,12 @@ func matmulInto[T float](c *exec.Call, p matmulPlan, y, a, b []T) {
 	c.Parallel(count, m*n*k/4, func(lo, hi int) { p.batches(lo, hi, one(1)) })
 }
 
-func prepareMatMul(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
-	packed := packMatrix(p.Const(1), false)
+func prepareMatMul(_ *graph.Node, p *exec.Prep) (exec.Kernel, error) {
+	return productKernel(packMatrix(p.Const(1), false)), nil
+}
+
+// productKernel is the kernel of a product of inputs 0 and 1; packed is what packMatrix makes of input 1 as the kernel will see it, or nil.
+func productKernel(packed func() *kernel.PackedB) exec.Kernel {
 	single := func(c *exec.Call) error {
 		if packed == nil || len(c.In[0].Shape) < 2 || c.In[0].Shape[len(c.In[0].Shape)-1] != c.In[1].Shape[0] {
 			return matmul[float32](c)
@@ -109,7 +114,7 @@ func prepareMatMul(n *graph.Node, p *exec.Prep) (exec.Kernel, error) {
 			return err
 		}
 		return k(c)
-	}, nil
+	}
 }
 
 // matmulDims is the shape of a product, nil when a rank is not known.
