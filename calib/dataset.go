@@ -144,8 +144,10 @@ func feedable(g *graph.Graph) []*graph.Value {
 // take at a time; what the others take follows.
 func (s *Set) count() (int, error) {
 	units, by := 0, ""
+	full := func(b *binding) bool { return elements(b.col.Shape) > 0 }
 	for _, b := range s.inputs {
-		if elements(b.col.Shape) == 0 {
+		// Beside an input that holds something, another may be empty but for its samples: the past of a decoder that begins.
+		if !full(b) && (b.mode == always || b.col.Shape[0] == 0 || !slices.ContainsFunc(s.inputs, full)) {
 			return 0, fmt.Errorf("input %q: the array is empty (shape %v): give at least one sample", b.value.Name, b.col.Shape)
 		}
 		if b.rows == 0 {

@@ -333,6 +333,20 @@ func TestNotFinite(t *testing.T) {
 	}
 }
 
+// TestEmptyPast: the past of a decoder that begins is empty, and no lack of samples.
+func TestEmptyPast(t *testing.T) {
+	g := inputsOf(t, func(b *testmodel.Builder) { b.Input("x", onnxio.Float32, "N", 3).Input("past", onnxio.Float32, "N", "P", 2) })
+	s, err := Open(npz(t, map[string]*onnxio.Tensor{"x": counting(5, 3), "past": onnxio.NewTensor(onnxio.Float32, 5, 0, 2)}), g, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	b, err := s.Batch(context.Background(), 3, 5)
+	if err != nil || s.Len() != 5 || fmt.Sprint(b["past"].Shape) != "[2 0 2]" {
+		t.Errorf("%d samples, %v, %v", s.Len(), b, err)
+	}
+}
+
 func TestMaskInput(t *testing.T) {
 	g := inputsOf(t, func(b *testmodel.Builder) {
 		b.Input("ids", onnxio.Int64, "N", "S").Input("attention_mask", onnxio.Int64, "N", "S")
