@@ -335,7 +335,9 @@ func TestNotFinite(t *testing.T) {
 
 // TestEmptyPast: the past of a decoder that begins is empty, and no lack of samples.
 func TestEmptyPast(t *testing.T) {
-	g := inputsOf(t, func(b *testmodel.Builder) { b.Input("x", onnxio.Float32, "N", 3).Input("past", onnxio.Float32, "N", "P", 2) })
+	g := inputsOf(t, func(b *testmodel.Builder) {
+		b.Input("x", onnxio.Float32, "N", 3).Input("past", onnxio.Float32, "N", "P", 2)
+	})
 	s, err := Open(npz(t, map[string]*onnxio.Tensor{"x": counting(5, 3), "past": onnxio.NewTensor(onnxio.Float32, 5, 0, 2)}), g, Options{})
 	if err != nil {
 		t.Fatal(err)

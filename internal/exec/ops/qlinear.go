@@ -45,6 +45,17 @@ func gridOf(c *exec.Call, scale, zero int, t onnxio.DataType) (byteGrid, error) 
 	return g, nil
 }
 
+// gridsOf reads the grids of an operator with inputs X, its scale and zero point, then those of the output.
+func gridsOf(c *exec.Call) (from, to byteGrid, err error) {
+	if err := need(c, 1); err != nil {
+		return from, to, err
+	}
+	if from, err = gridOf(c, 1, 2, c.In[0].Type); err == nil {
+		to, err = gridOf(c, 3, 4, c.In[0].Type)
+	}
+	return from, to, err
+}
+
 // code is the raw byte of the code nearest to v/scale + zero, for v/scale given.
 func (g byteGrid) code(v float64) byte {
 	v = math.RoundToEven(v) + g.zero
@@ -60,6 +71,14 @@ func (g byteGrid) less0(b byte) float64 {
 		return float64(int8(b)) - g.zero
 	}
 	return float64(b) - g.zero
+}
+
+// steps are the codes of all 256 raw bytes without the zero point.
+func (g byteGrid) steps() (t [256]float64) {
+	for b := range t {
+		t[b] = g.less0(byte(b))
+	}
+	return t
 }
 
 // values are the values of all 256 raw bytes.
@@ -88,14 +107,7 @@ func qlinearMap(f func(n *graph.Node) func(float64) float64) func(n *graph.Node,
 	return func(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 		f := f(n)
 		return func(c *exec.Call) error {
-			if err := need(c, 1); err != nil {
-				return err
-			}
-			from, err := gridOf(c, 1, 2, c.In[0].Type)
-			if err != nil {
-				return err
-			}
-			to, err := gridOf(c, 3, 4, c.In[0].Type)
+			from, to, err := gridsOf(c)
 			if err != nil {
 				return err
 			}
@@ -274,36 +286,34 @@ func prepareQLinearSoftmax(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
 // overFloats runs a float32 kernel on codes: inputs X, scale, zero, then scale and zero of Y.
 func overFloats(k exec.Kernel) exec.Kernel {
 	return func(c *exec.Call) error {
-		if err := need(c, 2); err != nil {
-			return err
-		}
-		x := c.In[0]
-		from, err := gridOf(c, 1, 2, x.Type)
+		from, to, err := gridsOf(c)
 		if err != nil {
 			return err
 		}
-		to, err := gridOf(c, 3, 4, x.Type)
-		if err != nil {
-			return err
-		}
-		wide, table, codes := c.New(onnxio.Float32, x.Shape...), from.values(), rawBytes(x)
-		out := wide.Float32s()
-		for i, b := range codes {
-			out[i] = float32(table[b])
-		}
-		c.KeepInputs()
-		c.In = []*tensor{wide}
-		if err := k(c); err != nil {
-			return err
-		}
-		y := c.New(x.Type, c.Out[0].Shape...)
-		in, yb := c.Out[0].Float32s(), rawBytes(y)
-		for i, v := range in {
-			yb[i] = to.code(float64(v) / to.scale)
-		}
-		c.Out[0] = y
-		return nil
+		return onTable(c, k, from.values(), to, func(v float32) float64 { return float64(v) / to.scale })
 	}
+}
+
+// onTable runs a float32 kernel on what table says of the codes X; steps brings its results to steps of the output's grid.
+func onTable(c *exec.Call, k exec.Kernel, table [256]float64, to byteGrid, steps func(float32) float64) error {
+	x := c.In[0]
+	wide := c.New(onnxio.Float32, x.Shape...)
+	out := wide.Float32s()
+	for i, b := range rawBytes(x) {
+		out[i] = float32(table[b])
+	}
+	c.KeepInputs()
+	c.In = []*tensor{wide}
+	if err := k(c); err != nil {
+		return err
+	}
+	y := c.New(x.Type, c.Out[0].Shape...)
+	in, yb := c.Out[0].Float32s(), rawBytes(y)
+	for i, v := range in {
+		yb[i] = to.code(steps(v))
+	}
+	c.Out[0] = y
+	return nil
 }
 
 func prepareQLinearAveragePool(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
@@ -315,9 +325,18 @@ func prepareQLinearAveragePool(n *graph.Node, _ *exec.Prep) (exec.Kernel, error)
 	return maybeNHWC(n, 0, overFloats(func(c *exec.Call) error { return runFold[float32](c, w, f) })), nil
 }
 
+// prepareQLinearGlobalAveragePool: the sum of the codes in steps of the input is exact, so that halves are rounded to even as in ONNX Runtime.
 func prepareQLinearGlobalAveragePool(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
-	return maybeNHWC(n, 0, overFloats(globalPool(viaDoubles(func(a, x float64) float64 { return a + x },
-		func(a float64, n int) float64 { return a / float64(n) })))), nil
+	sum := globalPool(viaDoubles(func(a, x float64) float64 { return a + x }, func(a float64, _ int) float64 { return a }))
+	return maybeNHWC(n, 0, func(c *exec.Call) error {
+		from, to, err := gridsOf(c)
+		if err != nil {
+			return err
+		}
+		pixels := size(c.In[0].Shape[min(2, len(c.In[0].Shape)):])
+		ratio := float32(from.scale) / (float32(to.scale) * float32(pixels))
+		return onTable(c, sum, from.steps(), to, func(v float32) float64 { return float64(v * ratio) })
+	}), nil
 }
 
 func prepareQLinearReduceMean(n *graph.Node, _ *exec.Prep) (exec.Kernel, error) {
