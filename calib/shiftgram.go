@@ -31,6 +31,7 @@ type shiftGram struct {
 	// Channels side by side, for the groups of manyChannels and more: images wait until there are enough.
 	per     int       // images in a product
 	waiting []int     // by group
+	begun   []bool    // by group: its sums hold something that counts
 	image   []float32 // per images of pixels() rows of c channels, for each group
 	masked  []float32
 	packed  *kernel.Correlator
@@ -48,19 +49,27 @@ func (u *unfolding) shifting() bool {
 
 func newShiftGram(u *unfolding, groups, threads int) *shiftGram {
 	s := u.shifts
-	g := &shiftGram{shifts: s, c: u.channels, threads: threads, sums: make([][][]float64, groups), waiting: make([]int, groups)}
+	g := &shiftGram{shifts: s, c: u.channels, threads: threads, sums: make([][][]float64, groups), waiting: make([]int, groups), begun: make([]bool, groups)}
 	for i := range g.sums {
 		for range s.sums {
 			g.sums[i] = append(g.sums[i], kernel.Slab[float64](g.c*g.c))
 		}
-		kernel.Parallel(threads, len(s.sums), func(lo, hi int) {
-			for _, sum := range g.sums[i][lo:hi] {
-				clear(sum)
-			}
-		})
+		if g.c <= fewChannels {
+			g.begin(i)
+		}
 	}
 	g.per = max(1, leastGathered/s.pixels(), min(mostGathered, gatheredNumbers/(groups*g.c))/s.pixels())
 	return g
+}
+
+// begin sets the sums of group i to zero, unless they have begun.
+func (g *shiftGram) begin(i int) {
+	for _, s := range g.sums[i] {
+		if !g.begun[i] {
+			clear(s)
+		}
+	}
+	g.begun[i] = true
 }
 
 // take adds images of all groups' channels, n x groups x c x h x w.
@@ -123,7 +132,7 @@ func (g *shiftGram) flush(i int) {
 	}
 	var sums []kernel.Correlation
 	for k, s := range g.shifts.sums {
-		c := kernel.Correlation{Sum: g.sums[i][k], Variant: max(s.variant, 0), Upper: s.upper}
+		c := kernel.Correlation{Sum: g.sums[i][k], Variant: max(s.variant, 0), Upper: s.upper, Set: !g.begun[i]}
 		for image := range n {
 			at := image * g.pixels()
 			g.runs(k, func(left, right, n int) {
@@ -133,7 +142,7 @@ func (g *shiftGram) flush(i int) {
 		sums = append(sums, c)
 	}
 	g.packed.Add(sums, g.threads)
-	g.waiting[i] = 0
+	g.waiting[i], g.begun[i] = 0, true
 }
 
 // mask is x with the columns that variant v does not keep at zero.
@@ -202,8 +211,8 @@ func (g *shiftGram) drain(h [][]float64, d int) {
 	kernel.Parallel(g.threads, len(h), func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			g.assemble(h[i], d, g.c, g.sums[i], max(1, g.threads/len(h)))
-			for _, s := range g.sums[i] {
-				clear(s)
+			if g.begun[i] = false; g.c <= fewChannels {
+				g.begin(i)
 			}
 		}
 	})
@@ -225,10 +234,10 @@ func (g *shiftGram) whole(h [][]float64, d int, scale float64) {
 	g.sums = nil
 }
 
+// flushAll completes the sums.
 func (g *shiftGram) flushAll() {
-	if g.packed != nil {
-		for i := range g.waiting {
-			g.flush(i)
-		}
+	for i := range g.waiting {
+		g.flush(i)
+		g.begin(i)
 	}
 }

@@ -42,6 +42,7 @@ type Correlation struct {
 	Sum     []float64
 	Variant int
 	Upper   bool // only entries on and above the diagonal are wanted
+	Set     bool // Sum holds anything and is set
 	Runs    []Run
 }
 
@@ -49,15 +50,17 @@ type Correlation struct {
 // sum gets fewer of them.
 const correlateBlock = 512
 
-// Add takes all sums a step further. Workers take parts of equal work of all columns of all sums, and go through the rows of X in steps
-// that stay in the cache: one block of products of every sum, then the next.
+// Add takes all sums a step further. Workers take parts of equal work of all columns of all sums. A panel of columns of a sum stays in
+// the cache until all blocks of products have gone into it.
 func (k *Correlator) Add(sums []Correlation, threads int) {
 	panels := (k.c + k.t.nr - 1) / k.t.nr
-	parts, rounds := make([][][]Run, len(sums)), 0
+	parts := make([][][]Run, len(sums))
 	work := make([]int, len(sums)*panels+1) // of all columns before
 	for i, s := range sums {
 		parts[i] = cutRuns(s.Runs, correlateBlock)
-		rounds = max(rounds, len(parts[i]))
+		if s.Set && len(parts[i]) == 0 {
+			clear(s.Sum)
+		}
 		n := k.work(parts[i])
 		for j := range panels {
 			rows := k.c
@@ -77,11 +80,9 @@ func (k *Correlator) Add(sums []Correlation, threads int) {
 		if hi == threads {
 			to = len(sums) * panels
 		}
-		for r := range rounds {
-			for i := from; i < to; i++ {
-				if p := parts[i/panels]; r < len(p) {
-					k.column(&sums[i/panels], p[r], i%panels*k.t.nr, tile)
-				}
+		for i := from; i < to; i++ {
+			for n, runs := range parts[i/panels] {
+				k.column(&sums[i/panels], runs, i%panels*k.t.nr, tile, n == 0)
 			}
 		}
 	})
@@ -119,9 +120,13 @@ func cutRuns(runs []Run, most int) (parts [][]Run) {
 	return parts
 }
 
-// column adds the products of runs to the panel of columns from j on.
-func (k *Correlator) column(c *Correlation, runs []Run, j int, tile []float32) {
+// column adds the products of runs, the first or later ones, to the panel of columns from j on.
+func (k *Correlator) column(c *Correlation, runs []Run, j int, tile []float32, first bool) {
 	t, cols := k.t, min(k.t.nr, k.c-j)
+	put := active.addWide
+	if first && c.Set {
+		put = active.widen
+	}
 	last := k.c
 	if c.Upper {
 		last = j + cols
@@ -140,7 +145,7 @@ func (k *Correlator) column(c *Correlation, runs []Run, j int, tile []float32) {
 				skip = max(0, i+r-j)
 			}
 			if skip < cols {
-				active.addWide(c.Sum[(i+r)*k.c+j+skip:(i+r)*k.c+j+cols], tile[r*t.nr+skip:r*t.nr+cols])
+				put(c.Sum[(i+r)*k.c+j+skip:(i+r)*k.c+j+cols], tile[r*t.nr+skip:r*t.nr+cols])
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"testing"
 )
 
@@ -19,10 +20,17 @@ func TestCorrelator(t *testing.T) {
 				{Variant: 0, Upper: true, Runs: []Run{{0, 0, n}}},
 				{Variant: 0, Runs: []Run{{0, 7, 1}, {5, 2, 30}, {100, 90, 0}, {1, 11, 520}}},
 				{Variant: 1, Runs: []Run{{3, 0, 40}}},
+				{Variant: 1, Set: true, Runs: []Run{{3, 0, 40}, {0, 9, 600}}},
+				{Set: true, Runs: []Run{{3, 0, 0}}},
 			}
 			var want [][]float64
 			for i := range sums {
 				sums[i].Sum = make([]float64, c*c)
+				for j := range sums[i].Sum {
+					if sums[i].Set {
+						sums[i].Sum[j] = math.NaN()
+					}
+				}
 				w := make([]float64, c*c)
 				left := [][]float32{x, y}[sums[i].Variant]
 				for _, run := range sums[i].Runs {

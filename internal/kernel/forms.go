@@ -19,6 +19,7 @@ type forms struct {
 	expSum        func(dst, x []float32, shift float32) float32
 	normalize     func(dst, x, gamma, beta []float32, mean, inv float32)
 	addWide       func(h []float64, x []float32)
+	widen         func(h []float64, x []float32)
 	transpose     func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	gather        func(dst []float32, ld, vec int, src []float32, rows []int32, c *columns)
 	taps          func(dst []float32, n int, x []float32, offs []int32, w []float32, bias, lo, hi float32)
@@ -43,7 +44,7 @@ var generic = forms{
 	dot: dotGeneric, axpy: axpyGeneric, scale: scaleGeneric, add: addGeneric, sub: subGeneric, mul: mulGeneric, div: divGeneric,
 	mulSub: mulSubGeneric, clip: clipGeneric, sum: sumGeneric, largest: largestGeneric, sumSquares: sumSquaresGeneric,
 	exp: expGeneric, tanh: tanhGeneric, erf: erfGeneric, gelu: geluGeneric, sigmoid: sigmoidGeneric, silu: siluGeneric,
-	expSum: expSumGeneric, normalize: normalizeGeneric, addWide: addWideGeneric, transpose: transposeGeneric,
+	expSum: expSumGeneric, normalize: normalizeGeneric, addWide: addWideGeneric, widen: widenGeneric, transpose: transposeGeneric,
 
 	gather: gatherGeneric, requant: requantGeneric, quant: quantGeneric, round: roundGeneric, scaleSums: scaleSumsGeneric, addCodesU: addCodesGeneric[uint8], addCodesS: addCodesGeneric[int8], dequantU: dequantUGeneric, dequantS: dequantSGeneric, taps: tapsGeneric, depthwise: depthwiseGeneric, copyRows: copyRowsGeneric, deinterleave: deinterleaveGeneric,
 	winogradIn: winogradInGeneric, winogradOut: winogradOutGeneric, sumMirrored: sumMirroredGeneric,

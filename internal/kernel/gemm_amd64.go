@@ -24,6 +24,11 @@ func sgemmNarrowAVX2(cols int, k int, a *float32, b *float32, bs int, out *float
 //go:noescape
 func addWideAVX2(h []float64, x []float32)
 
+// widenAVX2 is widenGeneric.
+//
+//go:noescape
+func widenAVX2(h []float64, x []float32)
+
 // transpose8AVX2 sets eight elements of each of 8*blocks rows of dst to the columns of src.
 // With fewer than eight rows in src the elements behind are copies of the last.
 //
@@ -49,3 +54,8 @@ func sgemmNarrowAVX512(cols int, k int, a *float32, b *float32, bs int, out *flo
 //
 //go:noescape
 func addWideAVX512(h []float64, x []float32)
+
+// widenAVX512 is widenGeneric.
+//
+//go:noescape
+func widenAVX512(h []float64, x []float32)

@@ -2275,6 +2275,38 @@ done:
 	VZEROUPPER
 	RET
 
+// func widenAVX2(h []float64, x []float32)
+// Requires: AVX
+TEXT ·widenAVX2(SB), NOSPLIT, $0-48
+	MOVQ h_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ x_len+32(FP), DX
+
+loop:
+	CMPQ      DX, $0x00000004
+	JL        tail
+	VCVTPS2PD (CX), Y0
+	VMOVUPD   Y0, (AX)
+	ADDQ      $0x00000020, AX
+	ADDQ      $0x00000010, CX
+	SUBQ      $0x00000004, DX
+	JMP       loop
+
+tail:
+	TESTQ     DX, DX
+	JZ        done
+	VXORPS    X0, X0, X0
+	VCVTSS2SD (CX), X0, X0
+	VMOVSD    X0, (AX)
+	ADDQ      $0x00000008, AX
+	ADDQ      $0x00000004, CX
+	DECQ      DX
+	JMP       tail
+
+done:
+	VZEROUPPER
+	RET
+
 // func transpose8AVX2(dst *float32, ldd int, src *float32, lds int, rows int, blocks int)
 // Requires: AVX, CMOV
 TEXT ·transpose8AVX2(SB), NOSPLIT, $0-48
@@ -8049,6 +8081,38 @@ tail:
 	VXORPS    X0, X0, X0
 	VCVTSS2SD (CX), X0, X0
 	VADDSD    (AX), X0, X0
+	VMOVSD    X0, (AX)
+	ADDQ      $0x00000008, AX
+	ADDQ      $0x00000004, CX
+	DECQ      DX
+	JMP       tail
+
+done:
+	VZEROUPPER
+	RET
+
+// func widenAVX512(h []float64, x []float32)
+// Requires: AVX, AVX512F
+TEXT ·widenAVX512(SB), NOSPLIT, $0-48
+	MOVQ h_base+0(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ x_len+32(FP), DX
+
+loop:
+	CMPQ      DX, $0x00000008
+	JL        tail
+	VCVTPS2PD (CX), Z0
+	VMOVUPD   Z0, (AX)
+	ADDQ      $0x00000040, AX
+	ADDQ      $0x00000020, CX
+	SUBQ      $0x00000008, DX
+	JMP       loop
+
+tail:
+	TESTQ     DX, DX
+	JZ        done
+	VXORPS    X0, X0, X0
+	VCVTSS2SD (CX), X0, X0
 	VMOVSD    X0, (AX)
 	ADDQ      $0x00000008, AX
 	ADDQ      $0x00000004, CX

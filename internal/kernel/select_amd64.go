@@ -48,6 +48,7 @@ func formsOf(i ISA) *forms {
 	f := generic
 	if i >= AVX2 {
 		f.addWide = addWideAVX2
+		f.widen = widenAVX2
 		f.add = addAVX2
 		f.sub = subAVX2
 		f.mul = mulAVX2
@@ -89,6 +90,7 @@ func formsOf(i ISA) *forms {
 	}
 	if i == AVX512 {
 		f.addWide = addWideAVX512
+		f.widen = widenAVX512
 		f.add = addAVX512
 		f.sub = subAVX512
 		f.mul = mulAVX512

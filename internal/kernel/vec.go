@@ -142,3 +142,9 @@ func addWideGeneric(h []float64, x []float32) {
 		h[i] += float64(v)
 	}
 }
+
+func widenGeneric(h []float64, x []float32) {
+	for i, v := range x {
+		h[i] = float64(v)
+	}
+}

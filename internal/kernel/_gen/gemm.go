@@ -60,6 +60,7 @@ func gemm(g *gen) {
 	g.micro("dgemm", 8)
 	g.narrow()
 	g.addWide()
+	g.widen()
 	if !g.wide() {
 		g.transpose8()
 	}
@@ -283,9 +284,12 @@ func (g *gen) narrow() {
 	}
 }
 
-// addWide emits h += x for float64 sums of float32 terms.
-func (g *gen) addWide() {
-	g.begin("addWide", "(h []float64, x []float32)", "is addWideGeneric.")
+// addWide emits h += x for float64 sums of float32 terms, widen h = x.
+func (g *gen) addWide() { g.toWide("addWide", true) }
+func (g *gen) widen()   { g.toWide("widen", false) }
+
+func (g *gen) toWide(name string, add bool) {
+	g.begin(name, "(h []float64, x []float32)", "is "+name+"Generic.")
 	h, x, n := g.param("h"), g.param("x"), g.length("x")
 	half := g.lanes() / 2
 	g.Label("loop")
@@ -293,7 +297,9 @@ func (g *gen) addWide() {
 	g.JL(operand.LabelRef("tail"))
 	v := g.vec()
 	g.VCVTPS2PD(at(x, 0), v)
-	g.VADDPD(at(h, 0), v, v)
+	if add {
+		g.VADDPD(at(h, 0), v, v)
+	}
 	g.VMOVUPD(v, at(h, 0))
 	g.ADDQ(operand.U32(g.width), h)
 	g.ADDQ(operand.U32(g.width/2), x)
@@ -305,7 +311,9 @@ func (g *gen) addWide() {
 	s := g.XMM()
 	g.VXORPS(s, s, s)
 	g.VCVTSS2SD(at(x, 0), s, s)
-	g.VADDSD(at(h, 0), s, s)
+	if add {
+		g.VADDSD(at(h, 0), s, s)
+	}
 	g.VMOVSD(s, at(h, 0))
 	g.ADDQ(operand.U32(8), h)
 	g.ADDQ(operand.U32(4), x)
