@@ -45,19 +45,25 @@ func (m *Model) Save(path string, o SaveOptions) error {
 	return nil
 }
 
-func (m *Model) save(path string, o SaveOptions) error {
+// layOut is the model's file as Save writes it to path, and what goes to the data file.
+func (m *Model) layOut(path string, o SaveOptions) (data *dataWriter, body *pieces, err error) {
 	if o.SizeThreshold <= 0 {
 		o.SizeThreshold = defaultThreshold
 	}
-	data := &dataWriter{model: m, options: o, name: o.DataFile}
+	data = &dataWriter{model: m, options: o, name: o.DataFile}
 	if data.name == "" {
 		data.name = m.defaultDataFile(path)
 	}
-	body, err := data.encode(m)
+	body, err = data.encode(m)
 	if err == nil && body.size > maxMessage && o.External == ExternalKeep {
 		data = &dataWriter{model: m, options: o, name: data.name, large: true}
 		body, err = data.encode(m)
 	}
+	return data, body, err
+}
+
+func (m *Model) save(path string, o SaveOptions) error {
+	data, body, err := m.layOut(path, o)
 	if err != nil {
 		return err
 	}

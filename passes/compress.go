@@ -53,7 +53,10 @@ func newState(m *onnxio.Model, data calib.Dataset, r *Recipe, o Options) (*State
 	if set, ok := data.(*calib.Set); ok {
 		s.Report.Warnings = append(s.Report.Warnings, set.Warnings...)
 	}
-	s.Report.Dense.Bytes = modelBytes(m)
+	var err error
+	if s.Report.Dense.Bytes, err = m.Size(); err != nil {
+		return nil, err
+	}
 	calls, err := convert.Inline(s.Model)
 	if err != nil {
 		return nil, err

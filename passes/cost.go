@@ -3,10 +3,7 @@ package passes
 import (
 	"context"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/obc-onnx/obc/onnxio"
-	"github.com/obc-onnx/obc/onnxio/onnxpb"
 )
 
 // floatBits is the width that counts for operands that are not quantized.
@@ -37,8 +34,9 @@ func (count) Apply(ctx context.Context, s *State) (PassReport, error) {
 		}
 		s.Report.Compressed.add(n, share, float64(l.MACs()), bits, act)
 	}
-	s.Report.Compressed.Bytes = modelBytes(s.Model)
-	return PassReport{}, nil
+	var err error
+	s.Report.Compressed.Bytes, err = s.Model.SavedSize(s.Model.Path, onnxio.SaveOptions{})
+	return PassReport{}, err
 }
 
 // add counts one layer.
@@ -56,20 +54,4 @@ func (c *ModelCost) add(weights int, zeros, macs float64, bits, actBits int) {
 // weights with 8-bit activations take a quarter of float32, and weights alone save nothing.
 func bitOperations(macs float64, bits, actBits int) float64 {
 	return macs * float64(max(bits, actBits))
-}
-
-// modelBytes is the size of the model with its external data.
-func modelBytes(m *onnxio.Model) int64 {
-	n := int64(proto.Size(m.Proto))
-	for _, t := range m.Proto.GetGraph().GetInitializer() {
-		if t.GetDataLocation() != onnxpb.TensorProto_EXTERNAL {
-			continue
-		}
-		bits := int64(onnxio.DataType(t.GetDataType()).Bits())
-		for _, d := range t.Dims {
-			bits *= d
-		}
-		n += (bits + 7) / 8
-	}
-	return n
 }

@@ -66,7 +66,7 @@ type PassReport struct {
 
 // ModelCost counts one sample's work and the stored bytes.
 type ModelCost struct {
-	Bytes    int64   `json:"bytes"`    // of the encoded model
+	Bytes    int64   `json:"bytes"`    // on the disk: the model's file and its external data; of the result as Save writes it without options
 	Weights  int64   `json:"weights"`  // number of weights in layers
 	Sparsity float64 `json:"sparsity"` // share of zeros among them
 	MACs     float64 `json:"macs"`     // multiplications with a non-zero weight

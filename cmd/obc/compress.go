@@ -170,6 +170,9 @@ func (a *app) compress(ctx context.Context, j *compressJob) (*report.Run, error)
 	}
 	a.finishProgress()
 	defer done.Model.Close()
+	if done.Report.Compressed.Bytes, err = done.Model.SavedSize(j.out, j.save()); err != nil {
+		return nil, err
+	}
 	r, err := newRun(j, data, done.Report)
 	if err != nil {
 		return nil, err
@@ -199,16 +202,20 @@ func newRun(j *compressJob, data *calib.Set, done *passes.Report) (*report.Run, 
 	return &report.Run{Input: j.in, Output: j.out, Calibration: j.calib, Recipe: string(text), Report: done}, nil
 }
 
+// save says how the model is written.
+func (j *compressJob) save() (o onnxio.SaveOptions) {
+	if j.external {
+		o.External = onnxio.ExternalAlways
+	}
+	return o
+}
+
 // write writes the model, then the reports.
 func (j *compressJob) write(ctx context.Context, m *onnxio.Model, r *report.Run) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var o onnxio.SaveOptions
-	if j.external {
-		o.External = onnxio.ExternalAlways
-	}
-	if err := m.Save(j.out, o); err != nil {
+	if err := m.Save(j.out, j.save()); err != nil {
 		return err
 	}
 	for _, file := range j.reports {

@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 //	fails CODE ARGS...       runs obc, which must exit with CODE, print one "obc: error:" line without a trace of Go, and
 //	                         leave no temporary file
 //	onejson FILE             FILE, or stdout, is one value of JSON
+//	weighs REPORT FILE...    the size of the result in a report is that of the files together
 //	within SIZE ARGS...      runs a program, whose report in JSON must tell a peak of memory of at most SIZE
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -34,6 +35,7 @@ func TestScripts(t *testing.T) {
 			"fails":   fails,
 			"within":  within,
 			"onejson": oneJSON,
+			"weighs":  weighs,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("GOMAXPROCS", "2")
@@ -51,6 +53,22 @@ func TestScripts(t *testing.T) {
 func oneJSON(ts *testscript.TestScript, neg bool, args []string) {
 	if text := ts.ReadFile(args[0]); neg || !json.Valid([]byte(text)) {
 		ts.Fatalf("not one value of JSON: %s", text)
+	}
+}
+
+func weighs(ts *testscript.TestScript, neg bool, args []string) {
+	var out struct {
+		Compressed struct{ Bytes int64 }
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &out))
+	sum := int64(0)
+	for _, file := range args[1:] {
+		info, err := os.Stat(ts.MkAbs(file))
+		ts.Check(err)
+		sum += info.Size()
+	}
+	if told := out.Compressed.Bytes; neg || told != sum {
+		ts.Fatalf("the report tells %d bytes, the files have %d", told, sum)
 	}
 }
 
