@@ -326,9 +326,14 @@ func (l *Layer) OutAxis(rank int) int {
 // MACs is the number of multiply-accumulates for one sample, summed over the layer's nodes; it needs inferred shapes. What is
 // not known, such as the length of a sequence, counts as 1; see SymbolicMACs.
 func (l *Layer) MACs() int64 {
-	n, names, ok := l.SymbolicMACs().factors()
+	return atLeast(l.SymbolicMACs(), int64(l.Groups)*int64(l.Rows)*int64(l.Cols)*int64(len(l.Nodes)))
+}
+
+// atLeast is the number in a product with unknown sizes, which count as 1; fallback where nothing is known of it.
+func atLeast(d Dim, fallback int64) int64 {
+	n, names, ok := d.factors()
 	if !ok || len(names) == 0 && n == 0 {
-		return int64(l.Groups) * int64(l.Rows) * int64(l.Cols) * int64(len(l.Nodes))
+		return fallback
 	}
 	return n
 }
@@ -357,6 +362,11 @@ func (l *Layer) macs(n *Node) Dim {
 	default: // elements of the output, each a sum over the columns
 		total = y.Shape.Elements().Mul(D(int64(l.Cols)))
 	}
+	return perSample(n, total)
+}
+
+// perSample divides what n does for a whole batch by the first dimension of the model's first input.
+func perSample(n *Node, total Dim) Dim {
 	if main := n.Graph.Main(); len(main.Inputs) > 0 && len(main.Inputs[0].Shape) > 0 {
 		return total.Div(main.Inputs[0].Shape[0])
 	}

@@ -3,6 +3,7 @@ package passes
 import (
 	"context"
 
+	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -20,38 +21,54 @@ func (count) Apply(ctx context.Context, s *State) (PassReport, error) {
 	dense := &s.Report.Dense
 	for _, l := range s.Layers {
 		n := l.Groups * l.Rows * l.Cols
-		dense.add(n, l.Zeros, float64(l.MACs()), floatBits, floatBits)
-		share, bits := l.Zeros, floatBits
+		dense.add(n, l.Zeros, float64(l.MACs()), l.Came)
+		share, now := l.Zeros, l.Came
 		if l.Solution != nil {
-			share = zeros(l.Solution.W)
+			share, now.weights = zeros(l.Solution.W), floatBits
 			if l.Solution.Codes != nil {
-				bits = l.Solution.Grids[0].Spec.Bits
+				now.weights = l.Solution.Grids[0].Spec.Bits
 			}
 		}
-		act := floatBits
 		if l.Input != nil {
-			act = l.Input.Bits
+			now.inputs = l.Input.Bits
 		}
-		s.Report.Compressed.add(n, share, float64(l.MACs()), bits, act)
+		s.Report.Compressed.add(n, share, float64(l.MACs()), now)
+	}
+	for _, o := range s.Fixed {
+		for _, c := range []*ModelCost{dense, &s.Report.Compressed} {
+			c.add(0, 0, float64(o.MACs()), widthOfFixed(o))
+		}
 	}
 	var err error
 	s.Report.Compressed.Bytes, err = s.Model.SavedSize(s.Model.Path, onnxio.SaveOptions{})
 	return PassReport{}, err
 }
 
+// widthOfFixed is how many bits an integer operator multiplies.
+func widthOfFixed(o graph.IntegerOp) width {
+	w := width{o.WeightBits, o.InputBits}
+	if w.inputs == 0 {
+		w.inputs = floatBits
+	}
+	return w
+}
+
 // add counts one layer.
-func (c *ModelCost) add(weights int, zeros, macs float64, bits, actBits int) {
+func (c *ModelCost) add(weights int, zeros, macs float64, w width) {
 	all := c.Weights + int64(weights)
 	if all > 0 {
 		c.Sparsity = (c.Sparsity*float64(c.Weights) + zeros*float64(weights)) / float64(all)
 	}
 	c.Weights = all
 	c.MACs += macs * (1 - zeros)
-	c.BOPs += bitOperations(macs*(1-zeros), bits, actBits)
+	c.BOPs += bitOperations(macs*(1-zeros), w)
 }
 
 // bitOperations is MACs x bits, as the method's authors count: an operation is as wide as the wider of its operands, so that 8-bit
-// weights with 8-bit activations take a quarter of float32, and weights alone save nothing.
-func bitOperations(macs float64, bits, actBits int) float64 {
-	return macs * float64(max(bits, actBits))
+// weights with 8-bit activations take a quarter of float32, and weights alone save nothing. Floats of any type count as 32 bits.
+func bitOperations(macs float64, w width) float64 {
+	if widest := max(w.weights, w.inputs); widest <= 8 {
+		return macs * float64(widest)
+	}
+	return macs * floatBits
 }

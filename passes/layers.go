@@ -25,13 +25,14 @@ func (findLayers) Apply(ctx context.Context, s *State) (PassReport, error) {
 	for _, k := range skipped {
 		s.Report.Kept = append(s.Report.Kept, KeptLayer{k.Node.Name(), k.Node.Op(), k.Reason})
 	}
+	s.Fixed = graph.IntegerOps(s.Graph)
 	work := 0
 	for i, l := range layers {
 		w, err := l.Matrix()
 		if err != nil {
 			return PassReport{}, err
 		}
-		ls := &LayerState{Layer: l, Plan: plans[i], ActBits: s.Recipe.Activations.Bits, Zeros: zeros(w), Report: layerReport(l)}
+		ls := &LayerState{Layer: l, Plan: plans[i], ActBits: s.Recipe.Activations.Bits, Zeros: zeros(w), Came: cameWith(l), Report: layerReport(l)}
 		s.Layers = append(s.Layers, ls)
 		if ls.Plan.Keep == "" {
 			ls.Plan.Keep = ls.idle(s.Recipe)
@@ -55,6 +56,15 @@ func layerInfo(l *graph.Layer) LayerInfo {
 		info.Names = append(info.Names, n.Name())
 	}
 	return info
+}
+
+// cameWith is how many bits a layer has in the model that came in.
+func cameWith(l *graph.Layer) width {
+	w := width{l.WeightBits(), l.InputBits()}
+	if w.inputs == 0 {
+		w.inputs = floatBits
+	}
+	return w
 }
 
 func layerReport(l *graph.Layer) LayerReport {

@@ -58,6 +58,10 @@ func (search) Apply(ctx context.Context, s *State) (PassReport, error) {
 			fixed += cost
 		}
 	}
+	for _, o := range s.Fixed {
+		cost := fixedCost(kind, o)
+		total, fixed = total+cost, fixed+cost
+	}
 	budget := total/factor - fixed
 	if kind == "weights" {
 		budget = 0
@@ -68,8 +72,10 @@ func (search) Apply(ctx context.Context, s *State) (PassReport, error) {
 	picked, err := pick(db, budget)
 	var over *BudgetError
 	if errors.As(err, &over) && kind != "weights" {
-		over.Factor = math.Floor(100*total/(fixed+over.Least)) / 100
-		over.Allow = map[string]string{"flops": ", allow zeros in more layers (sparsity)", "bops": ", allow zeros (sparsity, nm) or fewer bits (weights, activations)"}[kind]
+		over.Target, over.Total, over.Fixed = s.Recipe.Target, total, fixed
+		over.Least, over.Budget = fixed+over.Least, total/factor
+		over.Factor = math.Floor(100*total/over.Least) / 100
+		over.Allow = map[string]string{"flops": "allow zeros in more layers (sparsity)", "bops": "allow zeros (sparsity, nm) or fewer bits (weights, activations)"}[kind]
 	}
 	if err != nil {
 		return PassReport{}, err
@@ -233,13 +239,15 @@ func (l *LayerState) size() int { return l.Groups * l.Rows * l.Cols }
 
 // costOf is what a level costs in the unit of a budget: MACs, BOPs, stored bits, or weights that are not zero.
 func (l *LayerState) costOf(kind string, v level) float64 {
-	bits, inputs, share := floatBits, floatBits, l.Zeros
+	now, share := l.Came, l.Zeros
 	if !v.dense {
 		if v.Weights.Bits > 0 {
-			bits = v.Weights.Bits
+			now.weights = v.Weights.Bits
+		} else if v.prunes() {
+			now.weights = floatBits // what was codes is written as floats
 		}
 		if v.actBits > 0 {
-			inputs = v.actBits
+			now.inputs = v.actBits
 		}
 		share = l.zeroShare(v.Settings)
 	}
@@ -250,12 +258,25 @@ func (l *LayerState) costOf(kind string, v level) float64 {
 	case "flops":
 		return float64(l.MACs()) * (1 - share)
 	case "bops":
-		return bitOperations(float64(l.MACs())*(1-share), bits, inputs)
+		return bitOperations(float64(l.MACs())*(1-share), now)
 	}
-	if bits == floatBits {
-		return n * floatBits
+	if now.weights > 8 {
+		return n * float64(now.weights)
 	}
-	return n*float64(storedBits(bits)) + float64(l.Groups*l.Rows*(floatBits+8))
+	return n*float64(storedBits(now.weights)) + float64(l.Groups*l.Rows*(floatBits+8))
+}
+
+// fixedCost is what an operator that is no layer costs in the unit of a budget.
+func fixedCost(kind string, o graph.IntegerOp) float64 {
+	switch kind {
+	case "weights":
+		return 0
+	case "flops":
+		return float64(o.MACs())
+	case "bops":
+		return bitOperations(float64(o.MACs()), widthOfFixed(o))
+	}
+	return float64(o.Weights) * float64(o.WeightBits)
 }
 
 // storedBits is the width of the narrowest element type that holds codes of so many bits.

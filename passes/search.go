@@ -3,6 +3,7 @@ package passes
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 // Choice is one level of one layer: what it costs and what it loses.
@@ -48,19 +49,41 @@ func Search(layers [][]Choice, budget float64) ([]int, error) {
 	return picked, nil
 }
 
-// BudgetError tells that even the cheapest levels cost more than the budget. Factor is the largest of a target that can be
-// reached, rounded down to hundredths; 0: not known. Allow is what settings would make cheaper levels, if any.
+// BudgetError tells that even the cheapest levels cost more than the budget, both in the budget's unit. What Search itself knows are Least
+// and Budget.
 type BudgetError struct {
-	Least, Budget, Factor float64
-	Allow                 string
+	Least, Budget float64 // of all layers
+	Target        string  // what was asked for, such as "size=5x"
+	Total, Fixed  float64 // the cost of the model as it came in, and that of what stays as it is
+	Factor        float64 // the largest of a target that can be reached, rounded down to hundredths
+	Allow         string  // what settings would make cheaper levels, if any
 }
 
 func (e *BudgetError) Error() string {
-	ask := "less"
-	if e.Factor > 0 {
-		ask = fmt.Sprintf("at most %.2fx", e.Factor)
+	if e.Target == "" {
+		return fmt.Sprintf("the cheapest levels cost %.3g, more than the budget %.3g: ask for less, or keep fewer layers dense", e.Least, e.Budget)
 	}
-	return fmt.Sprintf("the cheapest levels cost %.3g, more than the budget %.3g: ask for %s%s, or keep fewer layers dense", e.Least, e.Budget, ask, e.Allow)
+	kind, _, _ := strings.Cut(e.Target, "=")
+	share := func(x float64) string { return fmt.Sprintf("%.3g%%", 100*x/e.Total) }
+	msg := fmt.Sprintf("target %s cannot be reached: it leaves %s of the %s, and the cheapest levels take %s", e.Target, share(e.Budget),
+		map[string]string{"flops": "multiplications", "bops": "bit operations", "size": "bits that weights are stored in"}[kind], share(e.Least))
+	if e.Fixed > 0 {
+		msg += fmt.Sprintf(" (%s in layers that stay as they are)", share(e.Fixed))
+	}
+	var ways []string
+	if e.Factor > 1 {
+		ways = append(ways, fmt.Sprintf("ask for at most %s=%.2fx", kind, e.Factor))
+	}
+	if e.Allow != "" {
+		ways = append(ways, e.Allow)
+	}
+	if e.Fixed > 0 {
+		ways = append(ways, "keep fewer layers as they are")
+	}
+	if len(ways) == 0 {
+		ways = append(ways, "nothing is left to gain here")
+	}
+	return msg + ": " + strings.Join(ways, ", or ")
 }
 
 // searchRounded solves the problem with costs rounded up; nil when nothing fits.

@@ -39,9 +39,10 @@ type State struct {
 	Data   calib.Dataset
 	Options
 
-	Model  *onnxio.Model // the model on its way, at the end in sync with Graph
-	Graph  *graph.Graph  // its editable view; nothing but the writing passes changes weights that Data runs through
-	Layers []*LayerState // layers of Graph in topological order, those left dense included
+	Model  *onnxio.Model     // the model on its way, at the end in sync with Graph
+	Graph  *graph.Graph      // its editable view; nothing but the writing passes changes weights that Data runs through
+	Layers []*LayerState     // layers of Graph in topological order, those left dense included
+	Fixed  []graph.IntegerOp // what multiplies by codes and is no layer: its work is the same before and after
 	Report *Report
 
 	Links map[*graph.Value]*ActGrid // 8-bit quantizers of the LinkValues of the layers whose Input is set; empty: activations stay float
@@ -55,6 +56,7 @@ type LayerState struct {
 	Plan     Plan           // what the recipe says about it
 	ActBits  int            // to quantize its input to; 0: float
 	Zeros    float64        // share of zeros in the weight as it came in
+	Came     width          // how many bits weight and input came in with; floatBits for inputs of any float type
 	Solution *Solution      // nil while, or when, the layer is left dense
 	Input    *ActGrid       // how its input is quantized; nil: float
 	Moments  *calib.Moments // of the dense layer's output channels, bias included; nil until a correction asks for them

@@ -140,6 +140,9 @@ func (w *writer) float(l *LayerState) error {
 	if err := l.SetMatrix(l.Solution.W); err != nil {
 		return err
 	}
+	if was := l.Came.weights; was > 0 && was <= 8 {
+		w.note("%v: its weight came in %d bits and is float now, which takes more room: quantize it anew (weights: %d)", l, was, was)
+	}
 	l.Report.Form = l.Weight.Type.String()
 	if w.Recipe.Sparse {
 		return w.sparse(l)

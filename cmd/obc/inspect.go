@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,6 +36,18 @@ func (a *app) inspectCommand() *cobra.Command {
 	}
 }
 
+// operandBits shows the bits of weights and, after a slash, of inputs that are not float: "8/8", "4", "32".
+func operandBits(weights, inputs int) string {
+	if weights == 0 {
+		weights = 32
+	}
+	text := strconv.Itoa(weights)
+	if inputs > 0 {
+		text += "/" + strconv.Itoa(inputs)
+	}
+	return text
+}
+
 // described is a model's summary for people.
 func described(s *inspect.Summary) text {
 	values := func(list []inspect.Value) string {
@@ -51,21 +64,23 @@ func described(s *inspect.Summary) text {
 	for _, op := range slices.Sorted(maps.Keys(s.Operators)) {
 		operators = append(operators, fmt.Sprintf("%d %s", s.Operators[op], op))
 	}
-	macs := "unknown"
-	if s.MACs != nil {
-		macs = report.Count(float64(*s.MACs))
+	count := func(n *int64) string {
+		if n == nil {
+			return "unknown"
+		}
+		return report.Count(float64(*n))
 	}
 	about := report.Table{Left: 2, Header: []string{"model", s.File}, Rows: [][]string{
 		{"producer", s.Producer}, {"opsets", fmt.Sprintf("%s (IR %d)", strings.Join(opsets, ", "), s.IR)},
 		{"inputs", values(s.Inputs)}, {"outputs", values(s.Outputs)},
 		{"nodes", fmt.Sprintf("%d: %s", s.Nodes, strings.Join(operators, ", "))},
 		{"weights in layers", fmt.Sprintf("%s, %s zero", report.Count(float64(s.Weights)), report.Quantity(s.Sparsity, "%"))},
-		{"MACs per sample", macs},
+		{"MACs per sample", count(s.MACs)}, {"BOPs per sample", count(s.BOPs)},
 	}}
 	for _, key := range slices.Sorted(maps.Keys(s.Annotations)) {
 		about.Rows = append(about.Rows, []string{"obc: " + key, s.Annotations[key]})
 	}
-	layers := report.Table{Title: "Layers", Left: 4, Header: []string{"layer", "op", "pattern", "stored as", "rows x columns", "zeros", "MACs", "relative loss"}}
+	layers := report.Table{Title: "Layers", Left: 4, Header: []string{"layer", "op", "pattern", "stored as", "rows x columns", "zeros", "bits", "MACs", "relative loss"}}
 	for _, l := range s.Layers {
 		shape := fmt.Sprintf("%d x %d", l.Rows, l.Cols)
 		if l.Groups > 1 {
@@ -75,16 +90,20 @@ func described(s *inspect.Summary) text {
 		if bits := l.Annotations["bits"]; bits != "" && !strings.HasSuffix(stored, bits) {
 			stored += " (" + bits + " bits)"
 		}
-		layers.Rows = append(layers.Rows, []string{l.Name, l.Op, l.Pattern, stored, shape, report.Quantity(l.Sparsity, "%"), l.MACs, l.Annotations["relative_loss"]})
+		layers.Rows = append(layers.Rows, []string{l.Name, l.Op, l.Pattern, stored, shape, report.Quantity(l.Sparsity, "%"), operandBits(l.Bits, l.InputBits), l.MACs, l.Annotations["relative_loss"]})
 	}
 	t := text{tables: []report.Table{about}}
 	if len(layers.Rows) > 0 {
 		t.tables = append(t.tables, layers)
 	}
 	if len(s.Skipped) > 0 {
-		skipped := report.Table{Title: "Not compressible", Left: 3, Header: []string{"node", "op", "reason"}}
+		skipped := report.Table{Title: "Not compressible", Left: 3, Header: []string{"node", "op", "reason", "bits", "MACs"}}
 		for _, k := range s.Skipped {
-			skipped.Rows = append(skipped.Rows, []string{k.Name, k.Op, k.Reason})
+			bits := ""
+			if k.Bits > 0 {
+				bits = operandBits(k.Bits, k.InputBits)
+			}
+			skipped.Rows = append(skipped.Rows, []string{k.Name, k.Op, k.Reason, bits, k.MACs})
 		}
 		t.tables = append(t.tables, skipped)
 	}

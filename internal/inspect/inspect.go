@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/obc-onnx/obc/graph"
@@ -29,7 +30,8 @@ type Summary struct {
 	Skipped     []Skipped         `json:"skipped"`
 	Weights     int64             `json:"weights"`  // in layers
 	Sparsity    float64           `json:"sparsity"` // share of zeros among them
-	MACs        *int64            `json:"macs"`     // per sample; nil when shapes are not known
+	MACs        *int64            `json:"macs"`     // per sample, with those of operators that are quantized already; nil when shapes are not known
+	BOPs        *int64            `json:"bops"`     // MACs x bits of the wider operand, floats 32; nil when shapes are not known
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
@@ -54,14 +56,19 @@ type Layer struct {
 	Sparsity    float64           `json:"sparsity"`
 	Pattern     string            `json:"pattern,omitempty"` // that the zeros follow: "2:4", "block 4", "unstructured"
 	Stored      string            `json:"stored"`            // element type of the stored weight
+	Bits        int               `json:"bits,omitempty"`    // of codes that the weight is stored as; absent: float
+	InputBits   int               `json:"input_bits,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// Skipped is a node with weights that is no layer.
+// Skipped is a node with weights that is no layer. Those that are quantized already multiply integers of some bits.
 type Skipped struct {
-	Name   string `json:"name"`
-	Op     string `json:"op"`
-	Reason string `json:"reason"`
+	Name      string `json:"name"`
+	Op        string `json:"op"`
+	Reason    string `json:"reason"`
+	MACs      string `json:"macs,omitempty"`
+	Bits      int    `json:"bits,omitempty"`
+	InputBits int    `json:"input_bits,omitempty"`
 }
 
 // annotationPrefix begins the keys of obc's own metadata.
@@ -121,9 +128,9 @@ func Model(m *onnxio.Model) (*Summary, error) {
 	return s, s.layers(g, stored)
 }
 
-func (s *Summary) layers(g *graph.Graph, stored map[string]string) error {
+func (s *Summary) layers(g *graph.Graph, stored map[string]onnxio.DataType) error {
 	layers, skipped := graph.Layers(g)
-	zeros, macs, known := int64(0), int64(0), true
+	zeros, work := int64(0), totals{known: true}
 	for _, l := range layers {
 		w, err := l.Matrix()
 		if err != nil {
@@ -137,27 +144,68 @@ func (s *Summary) layers(g *graph.Graph, stored map[string]string) error {
 		}
 		zeros += n
 		s.Weights += int64(len(w))
-		cost := l.SymbolicMACs()
-		known = known && cost.Known()
-		macs += max(cost.N, 0)
 		kind := stored[l.Weight.Name]
-		if t, ok := l.Weight.Const(); kind == "" && ok {
-			kind = t.Type.String()
+		if t, ok := l.Weight.Const(); kind == onnxio.Undefined && ok {
+			kind = t.Type
 		}
-		s.Layers = append(s.Layers, Layer{
+		share := float64(n) / float64(max(len(w), 1))
+		found := Layer{
 			Name: l.Name, Op: l.Kind.String(), Nodes: len(l.Nodes), Weight: l.Weight.Name, Groups: l.Groups, Rows: l.Rows, Cols: l.Cols, Kernel: l.Kernel,
-			MACs: cost.String(), Sparsity: float64(n) / float64(max(len(w), 1)), Pattern: pattern(w, l.ChannelsIn), Stored: kind,
+			MACs: l.SymbolicMACs().String(), Sparsity: share, Pattern: pattern(w, l.ChannelsIn), Stored: kind.String(), InputBits: l.InputBits(),
 			Annotations: s.layerAnnotations(l),
-		})
+		}
+		if !kind.IsFloat() || kind.Bits() <= 8 {
+			found.Bits = codeBits(kind, found.Annotations["bits"])
+		}
+		work.add(l.SymbolicMACs(), share, found.Bits, found.InputBits)
+		s.Layers = append(s.Layers, found)
+	}
+	integer := map[*graph.Node]graph.IntegerOp{}
+	for _, o := range graph.IntegerOps(g) {
+		integer[o.Node] = o
+		work.add(o.SymbolicMACs(), 0, o.WeightBits, o.InputBits)
 	}
 	for _, k := range skipped {
-		s.Skipped = append(s.Skipped, Skipped{k.Node.Name(), k.Node.Op(), k.Reason})
+		found := Skipped{Name: k.Node.Name(), Op: k.Node.Op(), Reason: k.Reason}
+		if o, ok := integer[k.Node]; ok {
+			found.MACs, found.Bits, found.InputBits = o.SymbolicMACs().String(), o.WeightBits, o.InputBits
+		}
+		s.Skipped = append(s.Skipped, found)
 	}
 	s.Sparsity = float64(zeros) / float64(max(s.Weights, 1))
-	if known {
-		s.MACs = &macs
+	if work.known {
+		macs, bops := work.macs, int64(work.bops)
+		s.MACs, s.BOPs = &macs, &bops
 	}
 	return nil
+}
+
+// totals adds up what layers compute.
+type totals struct {
+	macs  int64
+	bops  float64
+	known bool
+}
+
+// add counts multiplications, a share of them by zeros, of weights and inputs of so many bits, 0 for floats. An operation is as wide as
+// the wider of its operands, floats as 32 bits; those with zeros are none: as reports of obc compress count.
+func (t *totals) add(macs graph.Dim, zeros float64, bits, inputBits int) {
+	t.known = t.known && macs.Known()
+	n := max(macs.N, 0)
+	t.macs += n
+	widest := float64(max(bits, inputBits))
+	if bits == 0 || inputBits == 0 || widest > 8 {
+		widest = 32
+	}
+	t.bops += float64(n) * (1 - zeros) * widest
+}
+
+// codeBits is the width of codes of a stored type: what obc noted about them where it used fewer bits than the type has.
+func codeBits(stored onnxio.DataType, noted string) int {
+	if n, err := strconv.Atoi(noted); err == nil && n > 0 && n < stored.Bits() {
+		return n
+	}
+	return stored.Bits()
 }
 
 func value(v *graph.Value) Value { return Value{v.Name, v.Type.String(), v.Shape.String()} }
@@ -201,8 +249,8 @@ var views = map[string]bool{"DequantizeLinear": true, "Transpose": true, "Reshap
 
 // foldWeights replaces what views compute from constants by initializers of the same name, so that layers behind them are
 // found, and returns the element type that each such weight is stored in.
-func foldWeights(g *graph.Graph) (map[string]string, error) {
-	stored := map[string]string{}
+func foldWeights(g *graph.Graph) (map[string]onnxio.DataType, error) {
+	stored := map[string]onnxio.DataType{}
 	var err error
 	g.Walk(func(n *graph.Node) {
 		if err != nil || n.Domain() != "" || !views[n.Op()] || n.In(0) == nil || len(n.Outputs) != 1 {
@@ -232,8 +280,8 @@ func foldWeights(g *graph.Graph) (map[string]string, error) {
 			return
 		}
 		kind := stored[n.In(0).Name]
-		if kind == "" {
-			kind = in[0].Type.String()
+		if kind == onnxio.Undefined {
+			kind = in[0].Type
 		}
 		stored[folded.Name] = kind
 	})

@@ -90,3 +90,77 @@ func TestPattern(t *testing.T) {
 		}
 	}
 }
+
+// TestQuantizedBits counts what models that are quantized already really multiply.
+func TestQuantizedBits(t *testing.T) {
+	codes := func(kind onnxio.DataType, shape ...int) *onnxio.Tensor {
+		x := onnxio.NewTensor(onnxio.Int32, shape...)
+		for i := range x.Data.([]int32) {
+			x.Data.([]int32)[i] = int32(i%3 + 1)
+		}
+		out, err := x.ConvertTo(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	start := func() *testmodel.Builder {
+		return testmodel.New(21).Import("com.microsoft", 1).Input("x", onnxio.Float32, "N", 32).Input("b", onnxio.Uint8, "N", 4, 6, 6).
+			Floats("s", []float32{0.5}).Init("scalar", onnxio.TensorOf([]float32{0.5})).
+			Init("z", onnxio.NewTensor(onnxio.Uint8)).Init("top", onnxio.TensorOf([]uint8{15})).Init("z8", onnxio.NewTensor(onnxio.Int8)).
+			Init("w8", codes(onnxio.Int8, 32, 16)).Init("w4", codes(onnxio.Int4, 32, 16)).Init("k8", codes(onnxio.Int8, 8, 4, 3, 3)).
+			Floats("w", ramp(32*16, func(int) bool { return false }), 32, 16)
+	}
+	const product, conv = 32 * 16, 8 * 4 * 9 * 16 // multiplications
+	for _, c := range []struct {
+		name        string
+		build       func(b *testmodel.Builder) *testmodel.Builder
+		macs, bits  int64
+		weight, act int
+	}{
+		{"float", func(b *testmodel.Builder) *testmodel.Builder { return b.Node("MatMul", "x w -> y") }, product, 32, 0, 0},
+		{"weights only", func(b *testmodel.Builder) *testmodel.Builder {
+			return b.Node("DequantizeLinear", "w8 scalar -> d").Node("MatMul", "x d -> y")
+		}, product, 32, 8, 0},
+		{"QDQ", func(b *testmodel.Builder) *testmodel.Builder {
+			return b.Node("QuantizeLinear", "x scalar z -> q").Node("DequantizeLinear", "q scalar z -> xd").
+				Node("DequantizeLinear", "w4 scalar -> d").Node("MatMul", "xd d -> y")
+		}, product, 8, 4, 8},
+		{"QDQ, codes held in 4 bits", func(b *testmodel.Builder) *testmodel.Builder {
+			return b.Node("QuantizeLinear", "x scalar z -> q").Node("Clip", "q z top -> c").Node("DequantizeLinear", "c scalar z -> xd").
+				Node("DequantizeLinear", "w4 scalar -> d").Node("MatMul", "xd d -> y")
+		}, product, 4, 4, 4},
+		{"QLinearMatMul", func(b *testmodel.Builder) *testmodel.Builder {
+			return b.Node("QuantizeLinear", "x scalar z -> q").Node("QLinearMatMul", "q scalar z w8 scalar z8 scalar z -> y")
+		}, product, 8, 8, 8},
+		{"MatMulInteger", func(b *testmodel.Builder) *testmodel.Builder {
+			return b.Node("DynamicQuantizeLinear", "x -> q qs qz").Node("MatMulInteger", "q w8 qz -> y")
+		}, product, 8, 8, 8},
+		{"QLinearConv", func(b *testmodel.Builder) *testmodel.Builder {
+			return b.Node("QLinearConv", "b scalar z k8 scalar z8 scalar z -> y")
+		}, conv, 8, 8, 8},
+		{"MatMulNBits", func(b *testmodel.Builder) *testmodel.Builder {
+			return b.Init("p", codes(onnxio.Uint8, 16, 1, 16)).Floats("ps", ramp(16, func(int) bool { return false }), 16).
+				Node("com.microsoft::MatMulNBits", "x p ps -> y", "K", 32, "N", 16, "bits", 4, "block_size", 32)
+		}, product, 32, 4, 0},
+	} {
+		s, err := Model(c.build(start()).Outputs("y").Model())
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if s.MACs == nil || *s.MACs != c.macs || *s.BOPs != c.macs*c.bits {
+			t.Errorf("%s: MACs %v, BOPs %v, want %d and %d", c.name, s.MACs, s.BOPs, c.macs, c.macs*c.bits)
+			continue
+		}
+		weight, act := 0, 0
+		for _, l := range s.Layers {
+			weight, act = l.Bits, l.InputBits
+		}
+		for _, k := range s.Skipped {
+			weight, act = k.Bits, k.InputBits
+		}
+		if weight != c.weight || act != c.act {
+			t.Errorf("%s: %d bits of weights, %d of inputs, want %d and %d", c.name, weight, act, c.weight, c.act)
+		}
+	}
+}
