@@ -17,7 +17,7 @@ import (
 type codesIn struct {
 	node               *graph.Node
 	codes, scale, zero *graph.Value
-	scales, zeros      *tensor
+	scales, zeros      *tensor // zeros: those that are meant where the node has none
 	fixed              *tensor // the codes, if they are constant
 	own                bool    // nothing else reads the DequantizeLinear: it need not run
 }
@@ -34,6 +34,9 @@ func codesAlong(p *exec.Prep, n *graph.Node, i, axis int) *codesIn {
 	d := v.Producer
 	q := p.Of(d)
 	k := &codesIn{node: d, codes: d.In(0), scale: d.In(1), zero: d.In(2), scales: q.Const(1), zeros: q.Const(2), fixed: q.Const(0)}
+	if k.scales != nil && k.zero == nil && (is8(k.codes.Type) || k.codes.Type == onnxio.Int32) {
+		k.zeros = onnxio.NewTensor(k.codes.Type, k.scales.Shape...)
+	}
 	if k.scales == nil || k.scales.Type != onnxio.Float32 || k.zeros == nil || k.zeros.Len() != k.scales.Len() || len(k.scales.Shape) > 1 ||
 		d.Int("block_size", 0) != 0 || d.Int("output_dtype", 0) != 0 && onnxio.DataType(d.Int("output_dtype", 0)) != onnxio.Float32 {
 		return nil

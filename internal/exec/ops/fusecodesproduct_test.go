@@ -40,6 +40,11 @@ var productCases = []struct {
 		func(b *testmodel.Builder) {
 			b.Node("Reshape", "x flat -> xr").Node("com.microsoft::QGemm", "xr sx zx t sm zm gb -> y", "transB", 1)
 		}, "DequantizeLinear+DequantizeLinear+DequantizeLinear+Gemm"},
+	{"no zero points", func(b *testmodel.Builder) {
+		b.Node("DequantizeLinear", "x sx -> xf").Node("DequantizeLinear", "m sm -> mf", "axis", 1).Node("MatMul", "xf mf -> y")
+	}, func(b *testmodel.Builder) { b.Node("com.microsoft::MatMulIntegerToFloat", "x m sx sm -> y") }, "DequantizeLinear+DequantizeLinear+MatMul"},
+	{"weights of 4 bits", func(b *testmodel.Builder) { fourBitQDQ(b).Node("MatMul", "xf mf -> y") },
+		func(b *testmodel.Builder) { fourBitQDQ(b).Node("Identity", "mf -> mi").Node("MatMul", "xf mi -> y") }, "DequantizeLinear+MatMul"},
 	{"grids along the wrong axis", func(b *testmodel.Builder) {
 		b.Node("DequantizeLinear", "x sx zx -> xf").Node("DequantizeLinear", "t sm zm -> mf", "axis", 0).Node("Transpose", "mf -> mt").Node("MatMul", "xf mt -> y")
 	}, nil, ""},
@@ -47,6 +52,15 @@ var productCases = []struct {
 
 func matMulQDQ(b *testmodel.Builder) *testmodel.Builder {
 	return b.Node("DequantizeLinear", "x sx zx -> xf").Node("DequantizeLinear", "m sm zm -> mf", "axis", 1).Node("MatMul", "xf mf -> p")
+}
+
+// fourBitQDQ has codes of 8 bits beside weights of 4: ONNX Runtime multiplies them in float, without MatMulNBits.
+func fourBitQDQ(b *testmodel.Builder) *testmodel.Builder {
+	m := onnxio.NewTensor(onnxio.Int4, 8, 10)
+	for i := range m.Data.([]int8) {
+		m.Data.([]int8)[i] = int8(i*7%16 - 8)
+	}
+	return b.Init("m4", m).Node("DequantizeLinear", "x sx zx -> xf").Node("DequantizeLinear", "m4 sm -> mf", "axis", 1)
 }
 
 func gemmQDQ(b *testmodel.Builder) *testmodel.Builder {

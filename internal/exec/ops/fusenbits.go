@@ -97,13 +97,13 @@ func (w *weightCodes) unpack(codes, scale, zero *tensor, lowest float64) bool {
 }
 
 // fuseWeightCodes: a product with weights in codes, and what follows it, on the codes: with the rows of the other operand rounded to 8 bits,
-// block by block. ONNX Runtime makes MatMulNBits at accuracy level 4 of the same nodes.
+// block by block. ONNX Runtime makes MatMulNBits at accuracy level 4 of the same nodes, unless the other operand comes from codes of 8 bits.
 func fuseWeightCodes(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
 	if n.Op() == "Gemm" && (n.Float("alpha", 1) != 1 || n.Float("beta", 1) != 1 || n.Int("transA", 0) != 0 || n.Int("transB", 0) != 0) {
 		return nil, nil
 	}
 	w := weightCodesOf(p, n)
-	if w == nil {
+	if w == nil || codesOf(p, n, 0).whole() {
 		return nil, nil
 	}
 	k := newChain(n)
