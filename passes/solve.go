@@ -160,9 +160,18 @@ func (l *LayerState) gridSpec(r *Recipe) (spec obs.GridSpec, note string) {
 		if l.ChannelsIn%w.Group != 0 && l.Cols != l.ChannelsIn {
 			return spec, fmt.Sprintf("%s: groups of %d do not divide its %d input channels: one scale a channel instead", l.Name, w.Group, l.ChannelsIn)
 		}
+		if w.Group < l.Cols && l.blocksFail(r, spec.Bits) {
+			return spec, fmt.Sprintf("%s: one scale a channel instead of groups of %d: ONNX Runtime 1.32 cannot run a product of quantized inputs by 8-bit weights in groups", l.Name, w.Group)
+		}
 		spec.Granularity, spec.Group = obs.PerGroup, w.Group
 	}
 	return spec, ""
+}
+
+// blocksFail reports whether runtimes fail where the layer's codes have a scale for each block of columns: ONNX Runtime 1.32 makes an integer
+// operator of a MatMul of quantized inputs by 8-bit weights, and that knows no blocks. Codes of up to 4 bits can be stored in 4.
+func (l *LayerState) blocksFail(r *Recipe, bits int) bool {
+	return l.Kind == graph.MatMul && (bits > 4 || r.Container == "int8") && r.Form != "matmulnbits" && (l.ActBits > 0 || quantizedInput(l))
 }
 
 // search is how the scales of weights are found where the settings leave it open. Shrinking a row's range lowers its error but takes some

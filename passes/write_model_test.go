@@ -350,3 +350,29 @@ func TestTwoBitsBesideBytes(t *testing.T) {
 		}
 	}
 }
+
+// TestBlocksBesideBytes: ONNX Runtime 1.32 cannot run a MatMul of quantized inputs by 8-bit weights with a scale for each block.
+func TestBlocksBesideBytes(t *testing.T) {
+	for weights, want := range map[string]struct {
+		kind   onnxio.DataType
+		blocks bool
+	}{
+		"{bits: 8, granularity: group, group: 4}": {onnxio.Int8, false}, "{bits: 5, granularity: group, group: 4}": {onnxio.Int8, false},
+		"{bits: 4, granularity: group, group: 4, symmetric: true}": {onnxio.Int4, true},
+	} {
+		m := testmodel.New(17).Input("x", onnxio.Float32, "N", 8).Init("w", randoms(1, 1, 8, 6)).Node("MatMul", "x w -> y").Output("y", onnxio.Float32).Model()
+		data := arrays{[]string{"x"}, []*onnxio.Tensor{randoms(2, 1, 32, 8)}}
+		res, err := Compress(t.Context(), m, data, recipeOf(t, "{activations: {bits: 8}, weights: "+weights+"}"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := graph.New(res.Model)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := g.Value("w").Producer
+		if kind, blocks := d.In(0).Type, d.Int("block_size", 0) > 0; kind != want.kind || blocks != want.blocks {
+			t.Errorf("%s: stored as %v, in blocks %v", weights, kind, blocks)
+		}
+	}
+}

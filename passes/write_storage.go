@@ -72,6 +72,9 @@ func (w *writer) storage(l *LayerState) (*storedWeight, error) {
 		return nil, nil
 	}
 	low := w.Recipe.Container == "exact" || w.Recipe.Container == "auto" && !t.beside && l.Kind >= graph.Gemm
+	if t.block > 0 && l.Kind == graph.MatMul && quantizedInput(l) {
+		low = true // see blocksFail
+	}
 	if !low || !t.contain(t.bits) {
 		t.contain(8)
 		return t, w.reachableFor(t)
