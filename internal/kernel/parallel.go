@@ -32,6 +32,7 @@ func parallelStep(threads, n, step int, fn func(lo, hi int)) {
 	j.offer(threads - 1)
 	j.work()
 	j.wait()
+	helpers.board.CompareAndSwap(j, nil)
 }
 
 // Wake calls as many helpers as Parallel with that many threads wants, if they are not waiting already: the caller can do
@@ -88,7 +89,8 @@ func (j *job) wait() {
 	}
 }
 
-// offer gives the job to up to n helpers: first those that wait, then new ones.
+// offer gives the job to up to n helpers: first those that wait, then new ones. Helpers that are still busy, often with the last
+// instructions of the job before, find it on the board.
 func (j *job) offer(n int) {
 	for i := range helpers.slots {
 		if n == 0 || helpers.waiting.Load() == 0 {
@@ -99,13 +101,28 @@ func (j *job) offer(n int) {
 			n--
 		}
 	}
-	for n = min(n, runtime.GOMAXPROCS(0)-1); n > 0; n-- {
+	if n > 0 {
+		if j.parts > 0 {
+			helpers.board.Store(j)
+		}
+		j.hire(n)
+	}
+}
+
+// hire starts up to n helpers, but no more than there are other cores: one that has no core of its own would come too late.
+func (j *job) hire(n int) {
+	for most := int32(runtime.GOMAXPROCS(0) - 1); n > 0; n-- {
+		if helpers.alive.Add(1) > most {
+			helpers.alive.Add(-1)
+			return
+		}
 		go j.help()
 	}
 }
 
 // help works on the job and on those that come within the helper's patience.
 func (j *job) help() {
+	defer helpers.alive.Add(-1)
 	for ; j != nil; j = nextJob() {
 		j.work()
 	}
@@ -114,8 +131,10 @@ func (j *job) help() {
 // helpers are the goroutines that wait for jobs, each at a slot. Outside of Parallel there are none but for the moment that
 // patience lasts, so there is nothing to start or to close.
 var helpers struct {
-	waiting atomic.Int32
-	slots   [64]slot
+	alive, waiting atomic.Int32
+	board          atomic.Pointer[job] // the latest job for which too few were waiting; nil when it is done
+	_              [6]uint64
+	slots          [64]slot
 }
 
 // slot holds nil when it is free, vacant when a helper waits there, or the job that the helper is given.
@@ -134,13 +153,21 @@ func nextJob() *job {
 			continue
 		}
 		helpers.waiting.Add(1)
-		for p := (patience{}); s.Load() == vacant && !p.over(); {
+		for p := (patience{}); s.Load() == vacant && posted() == nil && !p.over(); {
 		}
 		if s.CompareAndSwap(vacant, nil) { // nobody came
 			helpers.waiting.Add(-1)
-			return nil
+			return posted()
 		}
 		return s.Swap(nil)
+	}
+	return nil
+}
+
+// posted is the job on the board, if it has parts that nobody has taken.
+func posted() *job {
+	if j := helpers.board.Load(); j != nil && j.next.Load() < j.parts {
+		return j
 	}
 	return nil
 }

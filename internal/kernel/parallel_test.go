@@ -73,6 +73,34 @@ func TestParallelPanics(t *testing.T) {
 	}
 }
 
+// A helper that is busy when a job is offered comes when it is free: a model's layers follow each other faster than it returns to its slot.
+func TestBusyHelperComes(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2)) // one helper at most
+	for range 20 {
+		busy, release, done := make(chan bool), make(chan bool), make(chan bool)
+		go func() {
+			Parallel(2, 2, func(_, _ int) { busy <- true; <-release })
+			close(done)
+		}()
+		<-busy
+		<-busy // both parts have begun, one of them in the helper
+		var once sync.Once
+		both := make(chan bool, 2)
+		Parallel(2, 2, func(_, _ int) {
+			once.Do(func() { close(release) })
+			both <- true
+			for start := time.Now(); len(both) < 2; {
+				if time.Since(start) > 10*time.Second {
+					t.Error("nobody came for the other part")
+					return
+				}
+				time.Sleep(10 * time.Microsecond)
+			}
+		})
+		<-done
+	}
+}
+
 // Helpers go when nothing comes for them.
 func TestHelpersLeave(t *testing.T) {
 	before := runtime.NumGoroutine()
@@ -84,8 +112,11 @@ func TestHelpersLeave(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if w, n := helpers.waiting.Load(), runtime.NumGoroutine(); w != 0 || n > before {
-		t.Errorf("%d helpers wait, %d goroutines where %d were", w, n, before)
+	if w, a, n := helpers.waiting.Load(), helpers.alive.Load(), runtime.NumGoroutine(); w != 0 || a != 0 || n > before {
+		t.Errorf("%d helpers wait, %d live, %d goroutines where %d were", w, a, n, before)
+	}
+	if helpers.board.Load() != nil {
+		t.Error("a job is left on the board")
 	}
 	for i := range helpers.slots {
 		if helpers.slots[i].job.Load() != nil {
