@@ -36,6 +36,26 @@ func (e *Epilogue) at(t *tail, i, j, ldc int) {
 	}
 }
 
+// of returns what v, element (i, j), becomes but for Then.
+func (e *Epilogue) of(v float32, i, j, ldc int) float32 {
+	if e.Row != nil {
+		v += e.Row[i]
+	}
+	if e.Col != nil {
+		v += e.Col[j]
+	}
+	if e.Add != nil {
+		v += e.Add[i*ldc+j]
+	}
+	if v < e.Lo {
+		v = e.Lo
+	}
+	if v > e.Hi {
+		v = e.Hi
+	}
+	return v
+}
+
 // then applies what comes last to rows [i, i+rows), columns [j, j+cols) of c.
 func (e *Epilogue) then(c []float32, ldc, i, rows, j, cols int) {
 	for r := i; r < i+rows; r++ {

@@ -274,7 +274,12 @@ func (g *product[T]) macro(s *scratch[T], a, b operand[T], p, kb, i0, mb, j0, nb
 		if cols < t.nr && b.last != nil {
 			bp, bs = b.last, t.nr
 		}
-		for i := 0; i < mb; i += t.mr {
+		i := 0
+		if n := mb / t.mr; n > 0 && t.stack != nil && cols%t.vec == 0 {
+			t.stack(n, cols, kb, a.data, a.rs, a.cs, a.step, bp, bs, g.c[(i0-g.above)*g.ldc+j0+j:], g.ldc, acc, g.tail(s, e, i0, j0+j))
+			i = n * t.mr
+		}
+		for ; i < mb; i += t.mr {
 			rows := min(t.mr, mb-i)
 			ap, cp := a.data[i/t.mr*a.step:], g.c[(i0+i-g.above)*g.ldc+j0+j:]
 			if rest := cols % t.vec; rest != 0 {
@@ -319,11 +324,10 @@ func (g *product[T]) narrow(s *scratch[T], rows, cols, k int, a, b []T, bs int, 
 			if acc {
 				v += row[j]
 			}
+			if e != nil {
+				v = T(e.of(float32(v), i0+i, j0+j, g.ldc))
+			}
 			row[j] = v
-		}
-		if e != nil {
-			e.at(&s.tail, i0+i, j0, g.ldc)
-			s.tail.apply32(any(row).([]float32), 0)
 		}
 	}
 }

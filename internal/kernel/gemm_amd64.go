@@ -14,6 +14,11 @@ func sgemmAVX2(rows int, vecs int, k int, a *float32, rs int, cs int, b *float32
 //go:noescape
 func dgemmAVX2(rows int, vecs int, k int, a *float64, rs int, cs int, b *float64, bs int, c *float64, ldc int, acc bool, e *byte)
 
+// sgemmStackAVX2 computes n tiles of 6 rows x vecs vectors: see stackFunc. Strides count elements. It counts in its parameters and in e.
+//
+//go:noescape
+func sgemmStackAVX2(n int, vecs int, k int, a *float32, rs int, cs int, step int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte)
+
 // sgemmNarrowAVX2 sets out[8*j+i] to the product of row i of a packed panel of 6 rows with column j.
 //
 //go:noescape
@@ -44,6 +49,11 @@ func sgemmAVX512(rows int, vecs int, k int, a *float32, rs int, cs int, b *float
 //
 //go:noescape
 func dgemmAVX512(rows int, vecs int, k int, a *float64, rs int, cs int, b *float64, bs int, c *float64, ldc int, acc bool, e *byte)
+
+// sgemmStackAVX512 computes n tiles of 8 rows x vecs vectors: see stackFunc. Strides count elements. It counts in its parameters and in e.
+//
+//go:noescape
+func sgemmStackAVX512(n int, vecs int, k int, a *float32, rs int, cs int, step int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte)
 
 // sgemmNarrowAVX512 sets out[8*j+i] to the product of row i of a packed panel of 8 rows with column j.
 //

@@ -6,9 +6,9 @@ import "unsafe"
 
 // Block sizes: measured on Zen 3 at n = 512..2048, where kc = 256..512 differ by 2%.
 var (
-	avx2Tiling32   = tiling[float32]{mr: 6, nr: 16, vec: 8, kc: 384, mc: 144, nc: 3072, micro: sgemmTile(sgemmAVX2, 8), narrow: narrowWith(sgemmNarrowAVX2, 6)}
+	avx2Tiling32   = tiling[float32]{mr: 6, nr: 16, vec: 8, kc: 384, mc: 144, nc: 3072, micro: sgemmTile(sgemmAVX2, 8), stack: stackWith(sgemmStackAVX2, 6, 8), narrow: narrowWith(sgemmNarrowAVX2, 6)}
 	avx2Tiling64   = tiling[float64]{mr: 6, nr: 8, vec: 4, kc: 256, mc: 96, nc: 2048, micro: dgemmTile(dgemmAVX2, 4)}
-	avx512Tiling32 = tiling[float32]{mr: 8, nr: 48, vec: 16, kc: 384, mc: 192, nc: 3072, micro: sgemmTile(sgemmAVX512, 16), narrow: narrowWith(sgemmNarrowAVX512, 8)}
+	avx512Tiling32 = tiling[float32]{mr: 8, nr: 48, vec: 16, kc: 384, mc: 192, nc: 3072, micro: sgemmTile(sgemmAVX512, 16), stack: stackWith(sgemmStackAVX512, 8, 16), narrow: narrowWith(sgemmNarrowAVX512, 8)}
 	avx512Tiling64 = tiling[float64]{mr: 8, nr: 24, vec: 8, kc: 256, mc: 96, nc: 2040, micro: dgemmTile(dgemmAVX512, 8)}
 )
 
@@ -17,6 +17,14 @@ func sgemmTile(f func(rows, vecs, k int, a *float32, rs, cs int, b *float32, bs 
 	return func(rows, cols, k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, acc bool, e *tail) {
 		_, _ = b[(k-1)*bs+cols-1], c[(rows-1)*ldc+cols-1]
 		f(rows, cols/vec, k, &a[0], rs, cs, &b[0], bs, &c[0], ldc, acc, (*byte)(unsafe.Pointer(e)))
+	}
+}
+
+// stackWith adapts an assembly function in the same way to stackFunc.
+func stackWith(f func(n, vecs, k int, a *float32, rs, cs, step int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte), mr, vec int) stackFunc[float32] {
+	return func(n, cols, k int, a []float32, rs, cs, step int, b []float32, bs int, c []float32, ldc int, acc bool, e *tail) {
+		_, _, _ = a[(n-1)*step+(mr-1)*rs+(k-1)*cs], b[(k-1)*bs+cols-1], c[(n*mr-1)*ldc+cols-1]
+		f(n, cols/vec, k, &a[0], rs, cs, step, &b[0], bs, &c[0], ldc, acc, (*byte)(unsafe.Pointer(e)))
 	}
 }
 

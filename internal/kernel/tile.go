@@ -12,6 +12,7 @@ type tiling[T Float] struct {
 	vec        int // elements of one vector register; nr is a multiple of it
 	kc, mc, nc int
 	micro      microFunc[T]
+	stack      stackFunc[T]  // nil: none
 	narrow     narrowFunc[T] // nil: none
 }
 
@@ -21,6 +22,9 @@ type narrowFunc[T Float] func(cols, k int, a, b []T, bs int, out []T)
 // microFunc computes one tile: C[i,j] = sum_k A[i*rs+k*cs] B[k*bs+j], added to C if acc, for i < rows <= mr and
 // j < cols, where cols is a multiple of vec and at most nr; then applies e unless that is nil.
 type microFunc[T Float] func(rows, cols, k int, a []T, rs, cs int, b []T, bs int, c []T, ldc int, acc bool, e *tail)
+
+// stackFunc is microFunc for n tiles of mr rows below each other, whose panels of A begin step elements apart. It may change e.
+type stackFunc[T Float] func(n, cols, k int, a []T, rs, cs, step int, b []T, bs int, c []T, ldc int, acc bool, e *tail)
 
 // tail is an Epilogue at one tile: the biases start at the tile's first row and column. Assembly reads it.
 type tail struct {

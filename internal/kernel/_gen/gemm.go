@@ -58,6 +58,7 @@ func tileOf(width int) (rows, vecs int) {
 func gemm(g *gen) {
 	g.micro("sgemm", 4)
 	g.micro("dgemm", 8)
+	g.stack()
 	g.narrow()
 	g.addWide()
 	g.widen()
@@ -96,8 +97,67 @@ func (g *gen) micro(name string, size int) {
 	}
 }
 
+// stack emits the loop over full tiles below each other: what leads to a tile and back takes as long as ten of its steps.
+func (g *gen) stack() {
+	mr, nv := tileOf(g.width)
+	g.begin("sgemmStack", "(n, vecs, k int, a *float32, rs, cs, step int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte)",
+		fmt.Sprintf("computes n tiles of %d rows x vecs vectors: see stackFunc. Strides count elements. It counts in its parameters and in e.", mr))
+	v := g.param("vecs")
+	for vecs := nv; vecs >= 1; vecs-- {
+		if vecs > 1 {
+			g.CMPQ(v, operand.U32(vecs))
+			g.JNE(operand.LabelRef(fmt.Sprintf("narrower%d", vecs)))
+		}
+		again, last := fmt.Sprintf("tile%d", vecs), fmt.Sprintf("last%d", vecs)
+		g.Label(again)
+		ldc := g.tileBody(float{g, 4}, mr, vecs)
+		n, d, e := g.param("n"), g.GP64(), g.param("e")
+		g.DECQ(n)
+		g.JZ(operand.LabelRef(last))
+		g.MOVQ(n, g.place("n"))
+		g.Load(g.Param("step"), d)
+		g.SHLQ(operand.U8(2), d)
+		g.ADDQ(d, g.place("a"))
+		g.IMUL3Q(operand.U32(mr), ldc, d)
+		g.ADDQ(d, g.place("c"))
+		g.TESTQ(e, e)
+		g.JZ(operand.LabelRef(again))
+		for _, field := range []struct {
+			at int
+			by operand.Op
+		}{{0, operand.U32(4 * mr)}, {24, d}} {
+			next := fmt.Sprintf("without%dx%d", field.at, vecs)
+			g.CMPQ(at(e, field.at), operand.U8(0))
+			g.JE(operand.LabelRef(next))
+			g.ADDQ(field.by, at(e, field.at))
+			g.Label(next)
+		}
+		g.JMP(operand.LabelRef(again))
+		g.Label(last)
+		g.end()
+		if vecs > 1 {
+			g.Label(fmt.Sprintf("narrower%d", vecs))
+		}
+	}
+}
+
+// place is where a parameter lies.
+func (g *gen) place(name string) operand.Mem {
+	b, err := g.Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return b.Addr
+}
+
 // tile emits the code of one tile shape, with its return.
 func (g *gen) tile(f float, nr, nv int) {
+	g.tileBody(f, nr, nv)
+	g.end()
+}
+
+// tileBody emits the code of one tile shape and returns the register that holds the bytes from one row of C to the next.
+func (g *gen) tileBody(f float, nr, nv int) (ldc reg.GPVirtual) {
 	id := fmt.Sprintf("%dx%d", nr, nv)
 	shift := operand.U8(2)
 	if f.size == 8 {
@@ -110,7 +170,8 @@ func (g *gen) tile(f float, nr, nv int) {
 	}
 	k, b, rs, cs, bs := g.param("k"), g.param("b"), stride("rs"), stride("cs"), stride("bs")
 	a := g.rowsOf(g.param("a"), rs, nr)
-	c, ldc := g.param("c"), stride("ldc")
+	c := g.param("c")
+	ldc = stride("ldc")
 	sum := make([][]reg.VecVirtual, nr)
 	for r := range sum {
 		for range nv {
@@ -158,7 +219,7 @@ func (g *gen) tile(f float, nr, nv int) {
 			}
 		}
 	}
-	g.end()
+	return ldc
 }
 
 // accumulate adds what C holds, if acc.
