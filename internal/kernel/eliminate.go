@@ -48,6 +48,15 @@ type Elim[T Float] struct {
 	// equal bits, all that is in the tiles of so many groups, which u must hold. Nil for float64.
 	BlockFour func(d, u []T, depth, t, groups int)
 
+	// CheapestFour is the first block of four of the least BlockScore + pen, of the weights by position: len(pen)/Tile groups; -1 if
+	// none is finite. It factorises the matrices as L D L^T, and so rounds otherwise. Nil but for float32 with AVX-512.
+	CheapestFour func(w, d, pen []T) int
+
+	// GetFour is TriangleColumns for the columns p .. p+3, which lie in one tile: element i < n of column p+k is dst[k*ldd+i]. PutFour sets
+	// those columns and rows of the triangle, in its tile columns from..to-1 only, to what GetFour would return. n is a multiple of Tile. Nil for float64.
+	GetFour func(dst []T, ldd int, a []T, ld, p, n int)
+	PutFour func(a []T, ld, p, n int, src []T, ldd, from, to int)
+
 	// BlockScore sets score[b] = w_B^T [Hinv]_BB^-1 w_B by a Cholesky factorisation, NaN if the matrix is not positive definite; w
 	// is split. work holds at least (c*(c+1)/2+c)*Tile elements.
 	BlockScore func(score, w, d, work []T, c int)
@@ -66,7 +75,7 @@ func ElimOf[T Float]() Elim[T] {
 
 func genericElim[T Float]() Elim[T] {
 	return Elim[T]{elimStepGeneric[T], elimStepFourGeneric[T], elimUpdateGeneric[T], cheapestColumnGeneric[T], cheapestRoundingGeneric[T],
-		splitGeneric[T], blockStepGeneric[T], nil, blockScoreGeneric[T]}
+		splitGeneric[T], blockStepGeneric[T], nil, nil, nil, nil, blockScoreGeneric[T]}
 }
 
 func elimStepGeneric[T Float](u []T, depth, t int, col, coef []T, inv, c T, diag, w []T) {

@@ -67,6 +67,8 @@ var avx2Elim32 = Elim[float32]{
 		_, _ = d[groups*10*Tile-1], u[(4*groups-1)*depth*Tile+(t+4)*Tile-1]
 		blockFour32AVX2(&d[0], &u[0], depth, t, groups)
 	},
+	GetFour: getFourWith(getFour32AVX2),
+	PutFour: putFourWith(putFour32AVX2),
 	BlockScore: func(score, w, d, work []float32, c int) {
 		groups, size := len(w)/(c*Tile), c*(c+1)/2
 		_, _, _ = score[groups*Tile-1], d[groups*size*Tile-1], work[(size+c)*Tile-1]
@@ -162,6 +164,16 @@ var avx512Elim32 = Elim[float32]{
 		_, _ = d[groups*10*Tile-1], u[(4*groups-1)*depth*Tile+(t+4)*Tile-1]
 		blockFour32AVX512(&d[0], &u[0], depth, t, groups)
 	},
+	CheapestFour: func(w, d, pen []float32) int {
+		var score [16]float32
+		var at [16]int32
+		groups := len(pen) / Tile
+		_, _ = w[groups*4*Tile-1], d[groups*10*Tile-1]
+		cheapestFour32AVX512(&w[0], &d[0], &pen[0], groups, &score, &at)
+		return int(at[0])
+	},
+	GetFour: getFourWith(getFour32AVX512),
+	PutFour: putFourWith(putFour32AVX512),
 	BlockScore: func(score, w, d, work []float32, c int) {
 		groups, size := len(w)/(c*Tile), c*(c+1)/2
 		_, _, _ = score[groups*Tile-1], d[groups*size*Tile-1], work[(size+c)*Tile-1]
@@ -214,6 +226,36 @@ var avx512Elim64 = Elim[float64]{
 		_, _, _ = score[groups*Tile-1], d[groups*size*Tile-1], work[(size+c)*Tile-1]
 		blockScore64AVX512(&score[0], &w[0], &d[0], &work[0], c, groups)
 	},
+}
+
+// fourFunc moves four columns between a triangle of tiles and memory where they lie ld apart: as rows of some tile columns, step numbers from one to
+// the next, then as lanes of one.
+type fourFunc func(columns *float32, ld int, row *float32, step, above int, lane *float32, below int)
+
+func getFourWith(f fourFunc) func(dst []float32, ldd int, a []float32, ld, p, n int) {
+	return func(dst []float32, ldd int, a []float32, ld, p, n int) {
+		above := min(n/Tile, p/Tile+1)
+		_, _ = dst[3*ldd+n-1], a[TriangleSize(ld)-1]
+		lane := &a[0]
+		if above < n/Tile {
+			lane = &a[TriangleOrigin(ld, p/Tile)+above*Tile*Tile+p%Tile]
+		}
+		f(&dst[0], ldd, &a[p*Tile], Tile*(ld-Tile), above, lane, n/Tile-above)
+	}
+}
+
+func putFourWith(f fourFunc) func(a []float32, ld, p, n int, src []float32, ldd, from, to int) {
+	return func(a []float32, ld, p, n int, src []float32, ldd, from, to int) {
+		_, _ = src[3*ldd+n-1], a[TriangleSize(ld)-1]
+		q := p / Tile
+		lane := &a[TriangleOrigin(ld, q)+q*Tile*Tile+p%Tile]
+		if rows := min(to, q+1) - from; rows > 0 {
+			f(&src[from*Tile], ldd, &a[TriangleOrigin(ld, from)+p*Tile], Tile*(ld-Tile*(from+1)), rows, lane, 0)
+		}
+		if from <= q && q < to {
+			f(&src[q*Tile], ldd, &a[p*Tile], 0, 0, lane, n/Tile-q)
+		}
+	}
 }
 
 // split32 is splitGeneric, fast for whole quads of columns.

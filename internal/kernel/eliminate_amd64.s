@@ -1776,6 +1776,161 @@ groupEnd:
 	VZEROUPPER
 	RET
 
+// func cheapestFour32AVX512(w *float32, d *float32, pen *float32, groups int, score *[16]float32, at *[16]int32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·cheapestFour32AVX512(SB), NOSPLIT, $0-48
+	MOVQ         w+0(FP), AX
+	MOVQ         d+8(FP), CX
+	MOVQ         pen+16(FP), DX
+	MOVQ         groups+24(FP), BX
+	MOVL         $0x00000010, SI
+	VMOVD        SI, X0
+	VPBROADCASTD X0, Z1
+	VMOVUPS      elimLanes32<>+0(SB), Z0
+	MOVL         $0x7f800000, SI
+	VMOVD        SI, X2
+	VPBROADCASTD X2, Z2
+	MOVL         $0xffffffff, SI
+	VMOVD        SI, X3
+	VPBROADCASTD X3, Z3
+	MOVL         $0x3f800000, SI
+	VMOVD        SI, X4
+	VPBROADCASTD X4, Z4
+	MOVL         $0x7f800000, SI
+	VMOVD        SI, X5
+	VPBROADCASTD X5, Z5
+	TESTQ        BX, BX
+	JZ           groupEnd
+
+group:
+	VMOVUPS      (AX), X6
+	VINSERTF32X4 $0x01, 64(AX), Z6, Z6
+	VINSERTF32X4 $0x02, 128(AX), Z6, Z6
+	VINSERTF32X4 $0x03, 192(AX), Z6, Z6
+	VMOVUPS      16(AX), X7
+	VINSERTF32X4 $0x01, 80(AX), Z7, Z7
+	VINSERTF32X4 $0x02, 144(AX), Z7, Z7
+	VINSERTF32X4 $0x03, 208(AX), Z7, Z7
+	VMOVUPS      32(AX), X8
+	VINSERTF32X4 $0x01, 96(AX), Z8, Z8
+	VINSERTF32X4 $0x02, 160(AX), Z8, Z8
+	VINSERTF32X4 $0x03, 224(AX), Z8, Z8
+	VMOVUPS      48(AX), X9
+	VINSERTF32X4 $0x01, 112(AX), Z9, Z9
+	VINSERTF32X4 $0x02, 176(AX), Z9, Z9
+	VINSERTF32X4 $0x03, 240(AX), Z9, Z9
+	VUNPCKLPS    Z7, Z6, Z10
+	VUNPCKHPS    Z7, Z6, Z11
+	VUNPCKLPS    Z9, Z8, Z7
+	VUNPCKHPS    Z9, Z8, Z9
+	VSHUFPS      $0x44, Z7, Z10, Z6
+	VSHUFPS      $0xee, Z7, Z10, Z7
+	VSHUFPS      $0x44, Z9, Z11, Z8
+	VSHUFPS      $0xee, Z9, Z11, Z9
+	VMOVUPS      (DX), Z10
+	VMOVUPS      (CX), Z12
+	VDIVPS       Z12, Z4, Z11
+	VXORPS       Z13, Z13, Z13
+	VCMPPS       $0x1a, Z13, Z12, K1
+	VADDPS       Z5, Z10, K1, Z10
+	VMOVUPS      64(CX), Z13
+	VMULPS       Z11, Z13, Z12
+	VFNMADD231PS Z12, Z6, Z7
+	VMOVUPS      128(CX), Z14
+	VFNMADD231PS Z12, Z13, Z14
+	VMOVUPS      192(CX), Z15
+	VMULPS       Z11, Z15, Z12
+	VFNMADD231PS Z12, Z6, Z8
+	VMOVUPS      256(CX), Z16
+	VFNMADD231PS Z12, Z13, Z16
+	VMOVUPS      320(CX), Z17
+	VFNMADD231PS Z12, Z15, Z17
+	VMOVUPS      384(CX), Z18
+	VMULPS       Z11, Z18, Z12
+	VFNMADD231PS Z12, Z6, Z9
+	VMOVUPS      448(CX), Z19
+	VFNMADD231PS Z12, Z13, Z19
+	VMOVUPS      512(CX), Z13
+	VFNMADD231PS Z12, Z15, Z13
+	VMOVUPS      576(CX), Z15
+	VFNMADD231PS Z12, Z18, Z15
+	VMULPS       Z6, Z6, Z6
+	VMULPS       Z11, Z6, Z6
+	VADDPS       Z6, Z10, Z10
+	VDIVPS       Z14, Z4, Z11
+	VXORPS       Z12, Z12, Z12
+	VCMPPS       $0x1a, Z12, Z14, K1
+	VADDPS       Z5, Z10, K1, Z10
+	VMULPS       Z11, Z16, Z12
+	VFNMADD231PS Z12, Z7, Z8
+	VFNMADD231PS Z12, Z16, Z17
+	VMULPS       Z11, Z19, Z12
+	VFNMADD231PS Z12, Z7, Z9
+	VFNMADD231PS Z12, Z16, Z13
+	VFNMADD231PS Z12, Z19, Z15
+	VMULPS       Z7, Z7, Z7
+	VMULPS       Z11, Z7, Z7
+	VADDPS       Z7, Z10, Z10
+	VDIVPS       Z17, Z4, Z11
+	VXORPS       Z12, Z12, Z12
+	VCMPPS       $0x1a, Z12, Z17, K1
+	VADDPS       Z5, Z10, K1, Z10
+	VMULPS       Z11, Z13, Z12
+	VFNMADD231PS Z12, Z8, Z9
+	VFNMADD231PS Z12, Z13, Z15
+	VMULPS       Z8, Z8, Z8
+	VMULPS       Z11, Z8, Z8
+	VADDPS       Z8, Z10, Z10
+	VDIVPS       Z15, Z4, Z11
+	VXORPS       Z12, Z12, Z12
+	VCMPPS       $0x1a, Z12, Z15, K1
+	VADDPS       Z5, Z10, K1, Z10
+	VMULPS       Z9, Z9, Z9
+	VMULPS       Z11, Z9, Z9
+	VADDPS       Z9, Z10, Z10
+	VCMPPS       $0x11, Z2, Z10, K1
+	VMOVAPS      Z10, K1, Z2
+	VMOVDQA32    Z0, K1, Z3
+	VPADDD       Z1, Z0, Z0
+	ADDQ         $0x00000280, CX
+	ADDQ         $0x00000100, AX
+	ADDQ         $0x00000040, DX
+	DECQ         BX
+	JNZ          group
+
+groupEnd:
+	MOVL         $0x7fffffff, AX
+	VMOVD        AX, X0
+	VPBROADCASTD X0, Z1
+	VMOVAPS      Z2, Z0
+	VSHUFF32X4   $0x4e, Z0, Z0, Z4
+	VMINPS       Z4, Z0, Z0
+	VSHUFF32X4   $0xb1, Z0, Z0, Z4
+	VMINPS       Z4, Z0, Z0
+	VSHUFPS      $0x4e, Z0, Z0, Z4
+	VMINPS       Z4, Z0, Z0
+	VSHUFPS      $0xb1, Z0, Z0, Z4
+	VMINPS       Z4, Z0, Z0
+	VCMPPS       $0x00, Z0, Z2, K1
+	VMOVAPS      Z2, K1, Z2
+	VMOVDQA32    Z3, K1, Z1
+	VSHUFF32X4   $0x4e, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFF32X4   $0xb1, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFPS      $0x4e, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VSHUFPS      $0xb1, Z1, Z1, Z2
+	VPMINSD      Z2, Z1, Z1
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z1, Z3
+	MOVQ         score+32(FP), AX
+	VMOVUPS      Z2, (AX)
+	MOVQ         at+40(FP), AX
+	VMOVUPS      Z3, (AX)
+	VZEROUPPER
+	RET
+
 DATA elimLanes64<>+0(SB)/8, $0x0000000000000000
 DATA elimLanes64<>+8(SB)/8, $0x0000000000000001
 DATA elimLanes64<>+16(SB)/8, $0x0000000000000002
@@ -4311,6 +4466,194 @@ groupEnd:
 	VZEROUPPER
 	RET
 
+// func getFour32AVX2(dst *float32, ldd int, row *float32, step int, above int, lane *float32, below int)
+// Requires: AVX
+TEXT ·getFour32AVX2(SB), NOSPLIT, $0-56
+	MOVQ  dst+0(FP), AX
+	MOVQ  ldd+8(FP), CX
+	MOVQ  row+16(FP), DX
+	MOVQ  step+24(FP), BX
+	MOVQ  above+32(FP), SI
+	MOVQ  lane+40(FP), DI
+	MOVQ  below+48(FP), R8
+	SHLQ  $0x02, CX
+	SHLQ  $0x02, BX
+	LEAQ  (CX)(CX*2), R9
+	TESTQ SI, SI
+	JZ    aboveEnd
+
+above:
+	VMOVUPS (DX), Y4
+	VMOVUPS Y4, (AX)
+	VMOVUPS 32(DX), Y4
+	VMOVUPS Y4, 32(AX)
+	VMOVUPS 64(DX), Y4
+	VMOVUPS Y4, (AX)(CX*1)
+	VMOVUPS 96(DX), Y4
+	VMOVUPS Y4, 32(AX)(CX*1)
+	VMOVUPS 128(DX), Y4
+	VMOVUPS Y4, (AX)(CX*2)
+	VMOVUPS 160(DX), Y4
+	VMOVUPS Y4, 32(AX)(CX*2)
+	VMOVUPS 192(DX), Y4
+	VMOVUPS Y4, (AX)(R9*1)
+	VMOVUPS 224(DX), Y4
+	VMOVUPS Y4, 32(AX)(R9*1)
+	ADDQ    BX, DX
+	SUBQ    $0x00000400, BX
+	ADDQ    $0x00000040, AX
+	DECQ    SI
+	JNZ     above
+
+aboveEnd:
+	MOVQ  R8, DX
+	TESTQ DX, DX
+	JZ    belowEnd
+
+below:
+	VMOVUPS     (DI), X0
+	VINSERTF128 $0x01, 256(DI), Y0, Y0
+	VMOVUPS     64(DI), X1
+	VINSERTF128 $0x01, 320(DI), Y1, Y1
+	VMOVUPS     128(DI), X2
+	VINSERTF128 $0x01, 384(DI), Y2, Y2
+	VMOVUPS     192(DI), X3
+	VINSERTF128 $0x01, 448(DI), Y3, Y3
+	VUNPCKLPS   Y1, Y0, Y4
+	VUNPCKHPS   Y1, Y0, Y5
+	VUNPCKLPS   Y3, Y2, Y1
+	VUNPCKHPS   Y3, Y2, Y3
+	VSHUFPS     $0x44, Y1, Y4, Y0
+	VSHUFPS     $0xee, Y1, Y4, Y1
+	VSHUFPS     $0x44, Y3, Y5, Y2
+	VSHUFPS     $0xee, Y3, Y5, Y3
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y1, (AX)(CX*1)
+	VMOVUPS     Y2, (AX)(CX*2)
+	VMOVUPS     Y3, (AX)(R9*1)
+	VMOVUPS     512(DI), X0
+	VINSERTF128 $0x01, 768(DI), Y0, Y0
+	VMOVUPS     576(DI), X1
+	VINSERTF128 $0x01, 832(DI), Y1, Y1
+	VMOVUPS     640(DI), X2
+	VINSERTF128 $0x01, 896(DI), Y2, Y2
+	VMOVUPS     704(DI), X3
+	VINSERTF128 $0x01, 960(DI), Y3, Y3
+	VUNPCKLPS   Y1, Y0, Y4
+	VUNPCKHPS   Y1, Y0, Y5
+	VUNPCKLPS   Y3, Y2, Y1
+	VUNPCKHPS   Y3, Y2, Y3
+	VSHUFPS     $0x44, Y1, Y4, Y0
+	VSHUFPS     $0xee, Y1, Y4, Y1
+	VSHUFPS     $0x44, Y3, Y5, Y2
+	VSHUFPS     $0xee, Y3, Y5, Y3
+	VMOVUPS     Y0, 32(AX)
+	VMOVUPS     Y1, 32(AX)(CX*1)
+	VMOVUPS     Y2, 32(AX)(CX*2)
+	VMOVUPS     Y3, 32(AX)(R9*1)
+	ADDQ        $0x00000400, DI
+	ADDQ        $0x00000040, AX
+	DECQ        DX
+	JNZ         below
+
+belowEnd:
+	VZEROUPPER
+	RET
+
+// func putFour32AVX2(src *float32, ldd int, row *float32, step int, above int, lane *float32, below int)
+// Requires: AVX
+TEXT ·putFour32AVX2(SB), NOSPLIT, $0-56
+	MOVQ  src+0(FP), AX
+	MOVQ  ldd+8(FP), CX
+	MOVQ  row+16(FP), DX
+	MOVQ  step+24(FP), BX
+	MOVQ  above+32(FP), SI
+	MOVQ  lane+40(FP), DI
+	MOVQ  below+48(FP), R8
+	SHLQ  $0x02, CX
+	SHLQ  $0x02, BX
+	LEAQ  (CX)(CX*2), R9
+	TESTQ SI, SI
+	JZ    aboveEnd
+
+above:
+	VMOVUPS (AX), Y0
+	VMOVUPS Y0, (DX)
+	VMOVUPS 32(AX), Y0
+	VMOVUPS Y0, 32(DX)
+	VMOVUPS (AX)(CX*1), Y0
+	VMOVUPS Y0, 64(DX)
+	VMOVUPS 32(AX)(CX*1), Y0
+	VMOVUPS Y0, 96(DX)
+	VMOVUPS (AX)(CX*2), Y0
+	VMOVUPS Y0, 128(DX)
+	VMOVUPS 32(AX)(CX*2), Y0
+	VMOVUPS Y0, 160(DX)
+	VMOVUPS (AX)(R9*1), Y0
+	VMOVUPS Y0, 192(DX)
+	VMOVUPS 32(AX)(R9*1), Y0
+	VMOVUPS Y0, 224(DX)
+	ADDQ    BX, DX
+	SUBQ    $0x00000400, BX
+	ADDQ    $0x00000040, AX
+	DECQ    SI
+	JNZ     above
+
+aboveEnd:
+	MOVQ  R8, DX
+	TESTQ DX, DX
+	JZ    belowEnd
+
+below:
+	VMOVUPS      (AX), Y0
+	VMOVUPS      (AX)(CX*1), Y1
+	VMOVUPS      (AX)(CX*2), Y2
+	VMOVUPS      (AX)(R9*1), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y5
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y3
+	VSHUFPS      $0x44, Y1, Y4, Y0
+	VSHUFPS      $0xee, Y1, Y4, Y1
+	VSHUFPS      $0x44, Y3, Y5, Y2
+	VSHUFPS      $0xee, Y3, Y5, Y3
+	VMOVUPS      X0, (DI)
+	VEXTRACTF128 $0x01, Y0, 256(DI)
+	VMOVUPS      X1, 64(DI)
+	VEXTRACTF128 $0x01, Y1, 320(DI)
+	VMOVUPS      X2, 128(DI)
+	VEXTRACTF128 $0x01, Y2, 384(DI)
+	VMOVUPS      X3, 192(DI)
+	VEXTRACTF128 $0x01, Y3, 448(DI)
+	VMOVUPS      32(AX), Y0
+	VMOVUPS      32(AX)(CX*1), Y1
+	VMOVUPS      32(AX)(CX*2), Y2
+	VMOVUPS      32(AX)(R9*1), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y5
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y3
+	VSHUFPS      $0x44, Y1, Y4, Y0
+	VSHUFPS      $0xee, Y1, Y4, Y1
+	VSHUFPS      $0x44, Y3, Y5, Y2
+	VSHUFPS      $0xee, Y3, Y5, Y3
+	VMOVUPS      X0, 512(DI)
+	VEXTRACTF128 $0x01, Y0, 768(DI)
+	VMOVUPS      X1, 576(DI)
+	VEXTRACTF128 $0x01, Y1, 832(DI)
+	VMOVUPS      X2, 640(DI)
+	VEXTRACTF128 $0x01, Y2, 896(DI)
+	VMOVUPS      X3, 704(DI)
+	VEXTRACTF128 $0x01, Y3, 960(DI)
+	ADDQ         $0x00000400, DI
+	ADDQ         $0x00000040, AX
+	DECQ         DX
+	JNZ          below
+
+belowEnd:
+	VZEROUPPER
+	RET
+
 // func gridErrors32AVX512(out *float32, x *float32, scale *float32, inv *float32, lo *float32, hi *float32, n int, grids int)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·gridErrors32AVX512(SB), NOSPLIT, $0-64
@@ -4561,5 +4904,153 @@ group:
 	JNZ          group
 
 groupEnd:
+	VZEROUPPER
+	RET
+
+// func getFour32AVX512(dst *float32, ldd int, row *float32, step int, above int, lane *float32, below int)
+// Requires: AVX, AVX512F
+TEXT ·getFour32AVX512(SB), NOSPLIT, $0-56
+	MOVQ  dst+0(FP), AX
+	MOVQ  ldd+8(FP), CX
+	MOVQ  row+16(FP), DX
+	MOVQ  step+24(FP), BX
+	MOVQ  above+32(FP), SI
+	MOVQ  lane+40(FP), DI
+	MOVQ  below+48(FP), R8
+	SHLQ  $0x02, CX
+	SHLQ  $0x02, BX
+	LEAQ  (CX)(CX*2), R9
+	TESTQ SI, SI
+	JZ    aboveEnd
+
+above:
+	VMOVUPS (DX), Z4
+	VMOVUPS Z4, (AX)
+	VMOVUPS 64(DX), Z4
+	VMOVUPS Z4, (AX)(CX*1)
+	VMOVUPS 128(DX), Z4
+	VMOVUPS Z4, (AX)(CX*2)
+	VMOVUPS 192(DX), Z4
+	VMOVUPS Z4, (AX)(R9*1)
+	ADDQ    BX, DX
+	SUBQ    $0x00000400, BX
+	ADDQ    $0x00000040, AX
+	DECQ    SI
+	JNZ     above
+
+aboveEnd:
+	MOVQ  R8, DX
+	TESTQ DX, DX
+	JZ    belowEnd
+
+below:
+	VMOVUPS      (DI), X0
+	VINSERTF32X4 $0x01, 256(DI), Z0, Z0
+	VINSERTF32X4 $0x02, 512(DI), Z0, Z0
+	VINSERTF32X4 $0x03, 768(DI), Z0, Z0
+	VMOVUPS      64(DI), X1
+	VINSERTF32X4 $0x01, 320(DI), Z1, Z1
+	VINSERTF32X4 $0x02, 576(DI), Z1, Z1
+	VINSERTF32X4 $0x03, 832(DI), Z1, Z1
+	VMOVUPS      128(DI), X2
+	VINSERTF32X4 $0x01, 384(DI), Z2, Z2
+	VINSERTF32X4 $0x02, 640(DI), Z2, Z2
+	VINSERTF32X4 $0x03, 896(DI), Z2, Z2
+	VMOVUPS      192(DI), X3
+	VINSERTF32X4 $0x01, 448(DI), Z3, Z3
+	VINSERTF32X4 $0x02, 704(DI), Z3, Z3
+	VINSERTF32X4 $0x03, 960(DI), Z3, Z3
+	VUNPCKLPS    Z1, Z0, Z4
+	VUNPCKHPS    Z1, Z0, Z5
+	VUNPCKLPS    Z3, Z2, Z1
+	VUNPCKHPS    Z3, Z2, Z3
+	VSHUFPS      $0x44, Z1, Z4, Z0
+	VSHUFPS      $0xee, Z1, Z4, Z1
+	VSHUFPS      $0x44, Z3, Z5, Z2
+	VSHUFPS      $0xee, Z3, Z5, Z3
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, (AX)(CX*1)
+	VMOVUPS      Z2, (AX)(CX*2)
+	VMOVUPS      Z3, (AX)(R9*1)
+	ADDQ         $0x00000400, DI
+	ADDQ         $0x00000040, AX
+	DECQ         DX
+	JNZ          below
+
+belowEnd:
+	VZEROUPPER
+	RET
+
+// func putFour32AVX512(src *float32, ldd int, row *float32, step int, above int, lane *float32, below int)
+// Requires: AVX, AVX512F
+TEXT ·putFour32AVX512(SB), NOSPLIT, $0-56
+	MOVQ  src+0(FP), AX
+	MOVQ  ldd+8(FP), CX
+	MOVQ  row+16(FP), DX
+	MOVQ  step+24(FP), BX
+	MOVQ  above+32(FP), SI
+	MOVQ  lane+40(FP), DI
+	MOVQ  below+48(FP), R8
+	SHLQ  $0x02, CX
+	SHLQ  $0x02, BX
+	LEAQ  (CX)(CX*2), R9
+	TESTQ SI, SI
+	JZ    aboveEnd
+
+above:
+	VMOVUPS (AX), Z0
+	VMOVUPS Z0, (DX)
+	VMOVUPS (AX)(CX*1), Z0
+	VMOVUPS Z0, 64(DX)
+	VMOVUPS (AX)(CX*2), Z0
+	VMOVUPS Z0, 128(DX)
+	VMOVUPS (AX)(R9*1), Z0
+	VMOVUPS Z0, 192(DX)
+	ADDQ    BX, DX
+	SUBQ    $0x00000400, BX
+	ADDQ    $0x00000040, AX
+	DECQ    SI
+	JNZ     above
+
+aboveEnd:
+	MOVQ  R8, DX
+	TESTQ DX, DX
+	JZ    belowEnd
+
+below:
+	VMOVUPS       (AX), Z0
+	VMOVUPS       (AX)(CX*1), Z1
+	VMOVUPS       (AX)(CX*2), Z2
+	VMOVUPS       (AX)(R9*1), Z3
+	VUNPCKLPS     Z1, Z0, Z4
+	VUNPCKHPS     Z1, Z0, Z5
+	VUNPCKLPS     Z3, Z2, Z1
+	VUNPCKHPS     Z3, Z2, Z3
+	VSHUFPS       $0x44, Z1, Z4, Z0
+	VSHUFPS       $0xee, Z1, Z4, Z1
+	VSHUFPS       $0x44, Z3, Z5, Z2
+	VSHUFPS       $0xee, Z3, Z5, Z3
+	VMOVUPS       X0, (DI)
+	VEXTRACTF32X4 $0x01, Z0, 256(DI)
+	VEXTRACTF32X4 $0x02, Z0, 512(DI)
+	VEXTRACTF32X4 $0x03, Z0, 768(DI)
+	VMOVUPS       X1, 64(DI)
+	VEXTRACTF32X4 $0x01, Z1, 320(DI)
+	VEXTRACTF32X4 $0x02, Z1, 576(DI)
+	VEXTRACTF32X4 $0x03, Z1, 832(DI)
+	VMOVUPS       X2, 128(DI)
+	VEXTRACTF32X4 $0x01, Z2, 384(DI)
+	VEXTRACTF32X4 $0x02, Z2, 640(DI)
+	VEXTRACTF32X4 $0x03, Z2, 896(DI)
+	VMOVUPS       X3, 192(DI)
+	VEXTRACTF32X4 $0x01, Z3, 448(DI)
+	VEXTRACTF32X4 $0x02, Z3, 704(DI)
+	VEXTRACTF32X4 $0x03, Z3, 960(DI)
+	ADDQ          $0x00000400, DI
+	ADDQ          $0x00000040, AX
+	DECQ          DX
+	JNZ           below
+
+belowEnd:
 	VZEROUPPER
 	RET

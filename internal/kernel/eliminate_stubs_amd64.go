@@ -74,6 +74,11 @@ func blockStep32AVX512(d *float32, u *float32, c int, groups int)
 //go:noescape
 func blockScore32AVX512(score *float32, w *float32, d *float32, work *float32, c int, groups int)
 
+// cheapestFour32AVX512 is cheapestFourGeneric.
+//
+//go:noescape
+func cheapestFour32AVX512(w *float32, d *float32, pen *float32, groups int, score *[16]float32, at *[16]int32)
+
 // elimUpdate64AVX2 is elimUpdateGeneric.
 //
 //go:noescape
@@ -159,6 +164,16 @@ func gridErrors32AVX2(out *float32, x *float32, scale *float32, inv *float32, lo
 //go:noescape
 func blockFour32AVX2(d *float32, u *float32, depth int, t int, groups int)
 
+// getFour32AVX2 is getFourGeneric.
+//
+//go:noescape
+func getFour32AVX2(dst *float32, ldd int, row *float32, step int, above int, lane *float32, below int)
+
+// putFour32AVX2 is putFourGeneric.
+//
+//go:noescape
+func putFour32AVX2(src *float32, ldd int, row *float32, step int, above int, lane *float32, below int)
+
 // gridErrors32AVX512 is gridErrorsGeneric.
 //
 //go:noescape
@@ -168,3 +183,13 @@ func gridErrors32AVX512(out *float32, x *float32, scale *float32, inv *float32, 
 //
 //go:noescape
 func blockFour32AVX512(d *float32, u *float32, depth int, t int, groups int)
+
+// getFour32AVX512 is getFourGeneric.
+//
+//go:noescape
+func getFour32AVX512(dst *float32, ldd int, row *float32, step int, above int, lane *float32, below int)
+
+// putFour32AVX512 is putFourGeneric.
+//
+//go:noescape
+func putFour32AVX512(src *float32, ldd int, row *float32, step int, above int, lane *float32, below int)

@@ -68,6 +68,7 @@ type engine[T number] struct {
 	col    []T // columns of a unit
 	coef   []T
 	four   fourSteps[T]
+	quads  bool // units of four columns stay side by side within a tile
 
 	// By position; padded to whole tiles with pen = +Inf.
 	w, diag, pen []T
@@ -122,8 +123,9 @@ func (m *tiled[T]) index(i, j int) int { return kernel.TriangleOrigin(m.ld, j/ti
 func newEngine[T number](base *tiled[T]) *engine[T] {
 	ld := base.ld
 	v := func(n int) []T { return make([]T, n) }
-	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: kernel.Slab[T](kernel.TriangleSize(ld)), u: kernel.Slab[T]((deepest + 1) * (ld + 3*tile)), unit: base.unit, keep: kernel.Slab[T](deepest * ld), col: v(ld * base.unit), coef: v(deepest),
-		w: v(ld), diag: v(ld), pen: v(ld), at: make([]int32, ld), pos: make([]int32, base.d), gone: make([]bool, base.d), out: v(base.d)}
+	const group = 4 * tile // kernels on blocks of four read whole groups of them
+	return &engine[T]{k: kernel.ElimOf[T](), base: base, own: kernel.Slab[T](kernel.TriangleSize(ld)), u: kernel.Slab[T]((deepest + 1) * (ld + 3*tile)), unit: base.unit, quads: base.unit == 4 && base.rest%4 == 0, keep: kernel.Slab[T](deepest * ld), col: v(ld * base.unit), coef: v(deepest),
+		w: v((ld + group - 1) / group * group)[:ld], diag: v(ld), pen: v(ld), at: make([]int32, ld), pos: make([]int32, base.d), gone: make([]bool, base.d), out: v(base.d)}
 }
 
 // release gives the memory back to the next engine.
@@ -197,7 +199,7 @@ func (e *engine[T]) setDepth() {
 // eliminateUnit gives the columns of the unit from position p on their value, and tells the sum of their costs.
 func (e *engine[T]) eliminateUnit(p int, value T) (cost float64, err error) {
 	n := e.padded()
-	kernel.TriangleColumns(e.col, e.a, e.base.ld, p, e.unit, n)
+	e.columns(e.col, n, p, n)
 	if e.unit == 4 {
 		cost, err = e.stepFour(p, n, value)
 	} else {
@@ -277,22 +279,44 @@ func (e *engine[T]) stepFour(p, n int, value T) (cost float64, err error) {
 	return cost, nil
 }
 
-// update ends the panel: A -= U U^T over the survivors, which move to positions 0 .. n-t-1.
+// columns copies the first n elements of the columns of the unit from position p on, ldd apart.
+func (e *engine[T]) columns(dst []T, ldd, p, n int) {
+	if e.quads && e.k.GetFour != nil {
+		e.k.GetFour(dst, ldd, e.a, e.base.ld, p, n)
+		return
+	}
+	kernel.TriangleColumns(dst, e.a, e.base.ld, p, e.unit, n)
+}
+
+// quadTiles is how many tile columns are updated at a time where columns move by fours: they stay in the second cache.
+const quadTiles = 8
+
+// update ends the panel: A -= U U^T over the survivors, which move to positions 0 .. n-t-1. base is shared: the first update copies it to own.
 func (e *engine[T]) update(r rule[T]) {
 	n := e.n - e.t
-	first := &e.a[0] == &e.base.data[0]
-	if first { // base is shared: update everything into own, then move
-		e.subtract(0, e.padded()/tile, e.padded()/tile)
-		e.a = e.own
-	}
 	moves := e.moves(n)
 	e.takeColumns(moves, n)
+	first := &e.a[0] == &e.base.data[0]
+	e.a = e.own
+	fours := e.quads && e.k.PutFour != nil
+	step := 1
+	if fours {
+		step = quadTiles
+	}
 	tiles := (n + tile - 1) / tile
-	for q := range tiles {
-		e.putColumns(moves, q, n)
-		if !first {
-			e.subtract(q, q+1, tiles)
+	for q := 0; q < tiles; q += step {
+		end := min(q+step, tiles)
+		if first {
+			e.copyTiles(q, end, tiles)
 		}
+		if fours {
+			for k := 0; k < len(moves); k += 4 {
+				e.k.PutFour(e.a, e.base.ld, moves[k].to, tiles*tile, e.keep[k*e.base.ld:], e.base.ld, q, end)
+			}
+		} else {
+			e.putColumns(moves, q, n)
+		}
+		e.subtract(q, end, tiles)
 	}
 	for _, m := range moves {
 		r.moved(m.to, m.from)
@@ -304,12 +328,20 @@ func (e *engine[T]) update(r rule[T]) {
 	e.setDepth()
 }
 
-// subtract does A -= U U^T on tile columns from..to-1 of tiles, into own.
+// copyTiles copies the first tiles rows of tiles of tile columns from..to-1 from base to own.
+func (e *engine[T]) copyTiles(from, to, tiles int) {
+	for q := from; q < to; q++ {
+		i, n := e.base.index(q*tile, q*tile), (tiles-q)*tile*tile
+		copy(e.own[i:i+n], e.base.data[i:])
+	}
+}
+
+// subtract does A -= U U^T on tile columns from..to-1 of tiles.
 func (e *engine[T]) subtract(from, to, tiles int) {
 	for q := from; q < to; q++ {
 		i := e.base.index(q*tile, q*tile)
 		u := e.u[q*e.stride*tile:]
-		e.k.Update(e.own[i:], e.a[i:], u, u, e.stride, e.t, tiles-q)
+		e.k.Update(e.a[i:], e.a[i:], u, u, e.stride, e.t, tiles-q)
 	}
 }
 
@@ -329,18 +361,42 @@ func (e *engine[T]) moves(n int) []move {
 		ms = append(ms, move{to, from})
 		e.w[to], e.diag[to], e.pen[to], e.at[to] = e.w[from], e.diag[from], e.pen[from], e.at[from]
 		e.pos[e.at[to]] = int32(to)
-		ut, uf := e.u[to/tile*e.stride*tile+to%tile:], e.u[from/tile*e.stride*tile+from%tile:]
-		for s := range e.t {
-			ut[s*tile] = uf[s*tile]
-		}
 	}
 	e.moving = ms
+	e.moveRows(ms)
 	return ms
+}
+
+// moveRows moves rows of the panel.
+func (e *engine[T]) moveRows(ms []move) {
+	row := func(p int) []T { return e.u[p/tile*e.stride*tile+p%tile:] }
+	if e.quads {
+		for k := 0; k < len(ms); k += 4 {
+			to, from := row(ms[k].to), row(ms[k].from)
+			for s := 0; s < e.t*tile; s += tile {
+				*(*[4]T)(to[s:]) = *(*[4]T)(from[s:])
+			}
+		}
+		return
+	}
+	for _, m := range ms {
+		to, from := row(m.to), row(m.from)
+		for s := 0; s < e.t*tile; s += tile {
+			to[s] = from[s]
+		}
+	}
 }
 
 // takeColumns copies the columns that move, in their order after all moves, to keep.
 func (e *engine[T]) takeColumns(ms []move, n int) {
 	ld := e.base.ld
+	if e.quads && e.k.GetFour != nil {
+		for k := 0; k < len(ms); k += 4 {
+			e.k.GetFour(e.keep[k*ld:], ld, e.a, ld, ms[k].from, (n+tile-1)/tile*tile)
+		}
+		e.takeQuads(ms)
+		return
+	}
 	for i := 0; i < n; i += tile {
 		a := e.a[kernel.TriangleOrigin(ld, i/tile):]
 		for k, m := range ms {
@@ -348,7 +404,7 @@ func (e *engine[T]) takeColumns(ms []move, n int) {
 			*(*[tile]T)(e.keep[k*ld+i:]) = v
 		}
 	}
-	if e.unit == 4 && e.base.rest%4 == 0 {
+	if e.quads {
 		e.takeQuads(ms)
 		return
 	}

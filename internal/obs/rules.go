@@ -61,6 +61,7 @@ type blocks[T number] struct {
 	split []T // row from the first unit on, in groups
 	score []T
 	work  []T
+	pen   []T // by block: +Inf for those that are gone
 }
 
 // size is the entries of a triangle.
@@ -77,6 +78,10 @@ func (b *blocks[T]) start(e *engine[T], row int) {
 		b.prepare(e.base)
 	}
 	copy(b.d, b.base)
+	for k := range b.pen {
+		b.pen[k] = T(inf)
+	}
+	clear(b.pen[:(e.n-b.rest)/b.c])
 	for p := range b.rest {
 		e.pen[p] = T(inf)
 	}
@@ -86,6 +91,7 @@ func (b *blocks[T]) start(e *engine[T], row int) {
 func (b *blocks[T]) prepare(m *tiled[T]) {
 	b.rest = m.rest
 	groups := (m.d/b.c + tile - 1) / tile
+	b.pen = make([]T, groups*tile)
 	n := groups * b.size() * tile
 	b.base, b.d = make([]T, n), make([]T, n)
 	b.split, b.score = make([]T, groups*b.c*tile), make([]T, groups*tile)
@@ -112,12 +118,19 @@ func (b *blocks[T]) choose(e *engine[T]) (int, T) {
 	if e.n-b.rest < b.c {
 		return -1, 0
 	}
+	if b.c == 4 && b.rest == 0 && e.k.CheapestFour != nil {
+		n := (e.n/4 + tile - 1) / tile * tile
+		if k := e.k.CheapestFour(e.w[:4*n], b.d, b.pen[:n]); k >= 0 {
+			return 4 * k, 0
+		}
+		return -1, 0
+	}
 	copy(b.row, e.w[:e.n])
 	w := b.splitRow(e)
 	e.k.BlockScore(b.score, w, b.d, b.work, b.c)
 	best, at := T(inf), -1
 	for k, s := range b.score[:(e.n-b.rest)/b.c] {
-		if p := b.rest + k*b.c; s < best && e.pen[p] == 0 {
+		if p := b.rest + k*b.c; s < best && b.pen[k] == 0 {
 			best, at = s, p
 		}
 	}
@@ -125,6 +138,7 @@ func (b *blocks[T]) choose(e *engine[T]) (int, T) {
 }
 
 func (b *blocks[T]) eliminated(e *engine[T], p int) {
+	b.pen[(p-b.rest)/b.c] = T(inf)
 	if b.c == 4 && b.rest == 0 && e.k.BlockFour != nil {
 		e.k.BlockFour(b.d, e.u, e.stride, e.t-4, (e.n/4+tile-1)/tile)
 		return
@@ -140,6 +154,8 @@ func (b *blocks[T]) eliminated(e *engine[T], p int) {
 
 func (b *blocks[T]) moved(to, from int) {
 	if (to-b.rest)%b.c == 0 {
+		i, j := (to-b.rest)/b.c, (from-b.rest)/b.c
+		b.pen[i], b.pen[j] = b.pen[j], T(inf)
 		t, f := b.entry(to), b.entry(from)
 		for range b.size() {
 			b.d[t] = b.d[f]

@@ -61,6 +61,9 @@ func main() {
 			f.rounding()
 			f.blockStep()
 			f.blockScore()
+			if f.bits == 32 && f.wide() {
+				f.cheapestFour()
+			}
 		}
 	}
 	split()
@@ -70,6 +73,8 @@ func main() {
 		f.width = width
 		f.gridErrors(guess, share, series)
 		f.blockFour()
+		f.getFour()
+		f.putFour()
 	}
 	Generate()
 }
