@@ -125,6 +125,9 @@ func (c correct) measure(ctx context.Context, s *State, work []*LayerState) ([]*
 		if err != nil {
 			return nil, err
 		}
+		if !finite(m.Sum) && finite(l.Moments.Sum) {
+			return nil, fmt.Errorf("%v: its output is no longer a finite number, as it was in the dense model: zeros and rounding in the layers before it lead to what a node between cannot take (the logarithm or root of a value below 0?): exclude those layers", l)
+		}
 		if last = c.find(l, m); last != nil {
 			all = append(all, last)
 		}
@@ -133,6 +136,10 @@ func (c correct) measure(ctx context.Context, s *State, work []*LayerState) ([]*
 		}
 	}
 	return all, nil
+}
+
+func finite(x []float64) bool {
+	return !slices.ContainsFunc(x, func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
 }
 
 // find is the correction of a layer whose output now has the moments m.

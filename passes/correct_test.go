@@ -2,10 +2,12 @@ package passes
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/obc-onnx/obc/calib"
 	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/testmodel"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -92,5 +94,23 @@ func TestUncorrectedLayersAreTold(t *testing.T) {
 	}
 	if notes != 1 {
 		t.Errorf("%d notes on layers that are not corrected, expected 1: %+v", notes, res.Report.Passes)
+	}
+}
+
+// TestNoLongerFinite: the logarithm of a layer's output plus what keeps it just above 0 in the dense model.
+func TestNoLongerFinite(t *testing.T) {
+	w, x, low := randoms(3, 1, 8, 8), randoms(4, 1, 64, 8), float32(0)
+	for i := range 64 * 8 {
+		sum := float32(0)
+		for k := range 8 {
+			sum += x.Float32s()[i/8*8+k] * w.Float32s()[k*8+i%8]
+		}
+		low = min(low, sum)
+	}
+	m := testmodel.New(17).Input("x", onnxio.Float32, "N", 8).Init("w", w).Init("v", randoms(5, 1, 8, 4)).Floats("up", []float32{0.01 - low}, 1).
+		Node("MatMul", "x w -> p").Node("Add", "p up -> q").Node("Log", "q -> l").Node("MatMul", "l v -> y").Output("y", onnxio.Float32, "N", 4).Model()
+	_, err := Compress(t.Context(), m, arrays{[]string{"x"}, []*onnxio.Tensor{x}}, recipeOf(t, "{weights: {bits: 2}}"), Options{})
+	if err == nil || !strings.Contains(err.Error(), "no longer a finite number") {
+		t.Errorf("error %v", err)
 	}
 }
