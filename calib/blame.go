@@ -15,7 +15,7 @@ import (
 
 // Blame finds the sample behind err, the failure of a node while e ran samples lo <= i < hi of ds, by running them one at a time: ids
 // beyond a table, lengths that do not go together. The result is a *DataError that names the source, the sample, and the inputs that the node
-// is computed from with what they hold there. Errors that are not a node's, or have another reason than the data (the memory limit,
+// is computed from with what they hold there. Errors that are not a node's, or have another reason than the data (a limit,
 // an interruption, a batch that fails only as a whole), come back as they are, with the range of samples before them.
 func Blame(ctx context.Context, e *exec.Executor, ds Dataset, lo, hi int, err error) error {
 	var data *DataError
@@ -25,7 +25,8 @@ func Blame(ctx context.Context, e *exec.Executor, ds Dataset, lo, hi int, err er
 	plain := fmt.Errorf("samples %d to %d: %w", lo, hi-1, err)
 	var node *exec.NodeError
 	var limit *exec.LimitError
-	if !errors.As(err, &node) || errors.As(err, &limit) {
+	var rounds *exec.RoundsError
+	if !errors.As(err, &node) || errors.As(err, &limit) || errors.As(err, &rounds) {
 		return plain
 	}
 	for i := lo; i < hi; i++ {

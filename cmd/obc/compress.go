@@ -166,7 +166,10 @@ func (a *app) compress(ctx context.Context, j *compressJob) (*report.Run, error)
 		MemoryLimit: j.memoryLimit, Mask: mask, Version: version(), Progress: a.follow()})
 	if err != nil {
 		a.closeProgress()
-		return nil, fmt.Errorf("%s: %w", j.in, err)
+		if name := j.in + ": "; !strings.HasPrefix(err.Error(), name) {
+			err = fmt.Errorf("%s%w", name, err)
+		}
+		return nil, err
 	}
 	a.finishProgress()
 	defer done.Model.Close()

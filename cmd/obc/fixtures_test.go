@@ -73,14 +73,18 @@ var fixtures = map[string]func() []byte{
 	"data-cut":       func() []byte { d := npz("x", samples(32)); return d[:len(d)/2] },
 	"data-flipped":   func() []byte { d := npz("x", samples(32)); d[len(d)/2] ^= 0xff; return d },
 	"sharp":          func() []byte { return encode(sharp()) },
-	"rgb-net":        func() []byte { return encode(rgb()) },
-	"ids-net":        func() []byte { return encode(idsNet()) },
-	"ids":            func() []byte { return npz("ids", ids(23, 42), "mask", ones(40, 6)) },
-	"ids-short":      func() []byte { return npz("ids", ids(0, 0), "mask", ones(40, 5)) },
-	"npz-empty":      func() []byte { return npz() },
-	"picture":        picture,
-	"many-hessians":  func() []byte { return encode(manyHessians()) },
-	"data-wide":      func() []byte { return npz("x", onnxio.TensorOf(noise(12*1024*16, 9), 12, 1024, 4, 4)) },
+	"attr-type":      func() []byte { return encode(start().Node("Transpose", "x -> y", "perm", "forth").Outputs("y")) },
+	"wrong-shapes": func() []byte {
+		return encode(start().Floats("w", noise(12, 1), 3, 4).Node("MatMul", "x w -> y").Outputs("y"))
+	},
+	"rgb-net":       func() []byte { return encode(rgb()) },
+	"ids-net":       func() []byte { return encode(idsNet()) },
+	"ids":           func() []byte { return npz("ids", ids(23, 42), "mask", ones(40, 6)) },
+	"ids-short":     func() []byte { return npz("ids", ids(0, 0), "mask", ones(40, 5)) },
+	"npz-empty":     func() []byte { return npz() },
+	"picture":       picture,
+	"many-hessians": func() []byte { return encode(manyHessians()) },
+	"data-wide":     func() []byte { return npz("x", onnxio.TensorOf(noise(12*1024*16, 9), 12, 1024, 4, 4)) },
 }
 
 // manyHessians has 48 convolutions in 64 groups of 16 channels, each on an input of its own.

@@ -83,11 +83,12 @@ func isInput(err error) bool {
 	var marked inputError
 	var unsupported *exec.UnsupportedError
 	var opset *exec.OpsetError
+	var model *exec.ModelError
 	var field *passes.FieldError
 	var budget *passes.BudgetError
 	var data *calib.DataError
 	var label score.LabelError
-	return errors.As(err, &marked) || errors.As(err, &unsupported) || errors.As(err, &opset) || errors.As(err, &field) || errors.As(err, &budget) || errors.As(err, &data) || errors.As(err, &label)
+	return errors.As(err, &marked) || errors.As(err, &unsupported) || errors.As(err, &opset) || errors.As(err, &model) || errors.As(err, &field) || errors.As(err, &budget) || errors.As(err, &data) || errors.As(err, &label)
 }
 
 // root is the command tree.

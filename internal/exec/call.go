@@ -155,15 +155,22 @@ func (c *Call) Scratch(n int) []float32 {
 // Charge fails when holding bytes more would pass the memory limit. Kernels that collect results over many rounds ask it.
 func (c *Call) Charge(bytes int64) error { return c.s.room(bytes) }
 
-// Round counts one round of a loop. It fails when the run is done (see Call.Ctx) or has had more rounds than Options.MaxRounds.
+// Round counts one round of a loop. It fails when the run is done (see Call.Ctx), and with a *RoundsError.
 func (c *Call) Round() error {
 	if err := c.Ctx.Err(); err != nil {
 		return err
 	}
 	if c.s.rounds++; c.s.rounds > c.s.e.opts.MaxRounds {
-		return fmt.Errorf("the run's loops have had %d rounds in all: the loop seems to have no end (the limit can be raised)", c.s.e.opts.MaxRounds)
+		return &RoundsError{c.s.e.opts.MaxRounds}
 	}
 	return nil
+}
+
+// RoundsError says that a run's loops went round more often than Options.MaxRounds allows.
+type RoundsError struct{ Rounds int }
+
+func (e *RoundsError) Error() string {
+	return fmt.Sprintf("the run's loops have had %d rounds in all: a loop seems to have no end", e.Rounds)
 }
 
 // Body runs the subgraph held by attribute name once. The outputs belong to the caller.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/obc-onnx/obc/graph"
@@ -14,8 +15,8 @@ import (
 // DefaultMemoryLimit is what a run may hold in activations when Options do not say otherwise.
 const DefaultMemoryLimit = 8 << 30
 
-// DefaultMaxRounds bounds the rounds of a run's loops when Options do not say otherwise: minutes of the smallest body.
-const DefaultMaxRounds = 1 << 28
+// DefaultMaxRounds bounds the rounds of a run's loops when Options do not say otherwise: half a minute of the smallest body.
+const DefaultMaxRounds = 1 << 23
 
 // Options of an executor. The zero value uses all CPUs and computes in the model's own types.
 type Options struct {
@@ -47,7 +48,7 @@ type Hooks struct {
 func (h *Hooks) watch() bool { return h != nil && (h.Before != nil || h.After != nil) }
 
 // New prepares g. The graph's structure must stay as it is while the executor is in use; weights may change, see Refresh.
-// Operators that are not known are reported together in an *UnsupportedError.
+// Operators that are not known are reported together in an *UnsupportedError; what else is wrong with the model is a *ModelError.
 func New(g *graph.Graph, o Options) (*Executor, error) {
 	if o.Threads <= 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
@@ -64,9 +65,21 @@ func New(g *graph.Graph, o Options) (*Executor, error) {
 	}
 	var err error
 	if e.main, err = e.compile(g, nil); err != nil {
-		return nil, err
+		return nil, modelError(err)
 	}
 	return e, nil
+}
+
+// ModelError marks what is wrong with a model whatever its inputs hold: an attribute of the wrong type, shapes that do not go together.
+type ModelError struct{ error }
+
+func (e *ModelError) Unwrap() error { return e.error }
+
+func modelError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &ModelError{err}
 }
 
 // supported checks that each operator is registered.
@@ -437,7 +450,11 @@ type NodeError struct {
 	Err  error
 }
 
-func (e *NodeError) Error() string { return fmt.Sprintf("%v: %v", e.Node, e.Err) }
+// Error names the node once: what reads attributes and tensors names it too.
+func (e *NodeError) Error() string {
+	name := e.Node.String() + ": "
+	return name + strings.TrimPrefix(e.Err.Error(), name)
+}
 
 // Unwrap is the reason.
 func (e *NodeError) Unwrap() error { return e.Err }

@@ -9,9 +9,10 @@ import (
 	"github.com/obc-onnx/obc/onnxio"
 )
 
-// InferShapes fills in types and shapes of all values that can be told, by the registry's rules.
+// InferShapes fills in types and shapes of all values that can be told, by the registry's rules. Shapes that
+// contradict each other are a *ModelError.
 func InferShapes(g *graph.Graph) error {
-	return graph.Infer(g, func(n *graph.Node) graph.InferRule {
+	return modelError(graph.Infer(g, func(n *graph.Node) graph.InferRule {
 		op, ok := Lookup(n.Domain(), n.Op(), n.Opset())
 		if !ok {
 			return nil
@@ -27,7 +28,7 @@ func InferShapes(g *graph.Graph) error {
 			}()
 			return op.Infer(n)
 		}
-	})
+	}))
 }
 
 // Fold computes one node on constant inputs: the evaluator that graph.Simplify asks for.

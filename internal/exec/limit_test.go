@@ -102,7 +102,8 @@ func TestEndlessLoop(t *testing.T) {
 		}
 		cancel()
 		_, e = newExecutor(t, b, exec.Options{MaxRounds: 1000})
-		if _, err := e.Run(context.Background(), vector(4), nil); err == nil || !strings.Contains(err.Error(), "(Loop)") || !strings.Contains(err.Error(), "1000 rounds") {
+		var rounds *exec.RoundsError
+		if _, err := e.Run(context.Background(), vector(4), nil); !errors.As(err, &rounds) || !strings.Contains(err.Error(), "(Loop)") || !strings.Contains(err.Error(), "1000 rounds") {
 			t.Errorf("trip count %s: error is %v, want one about the rounds", m, err)
 		}
 	}

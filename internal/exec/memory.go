@@ -19,8 +19,11 @@ func (e *LimitError) Error() string {
 	if e.Want < 0 {
 		return fmt.Sprintf("a tensor of shape %v is impossible", e.Shape)
 	}
-	return fmt.Sprintf("a tensor of shape %v needs %d bytes, %d are in use and the memory limit is %d: raise the limit or lower the batch size",
-		e.Shape, e.Want, e.Held, e.Limit)
+	what := "what it collects"
+	if e.Shape != nil {
+		what = fmt.Sprintf("a tensor of shape %v", e.Shape)
+	}
+	return fmt.Sprintf("%s needs %d bytes, %d are in use and the memory limit is %d: raise the limit or lower the batch size", what, e.Want, e.Held, e.Limit)
 }
 
 // pool keeps the arenas of sessions that are closed for those that come.
