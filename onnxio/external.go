@@ -136,6 +136,9 @@ func openInside(dir, rel string) (*dataFile, error) {
 	if err := refuseLink(root, rel); err != nil {
 		return nil, err
 	}
+	if info, err := root.Stat(rel); err == nil && !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file") // a named pipe would wait for its writer
+	}
 	f, err := root.Open(rel)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no such file in %s: copy it beside the model", dir)
@@ -147,9 +150,6 @@ func openInside(dir, rel string) (*dataFile, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
 	}
 	d := &dataFile{path: filepath.Join(dir, rel), info: info, read: map[span][]byte{}}
 	d.open = func() (*os.File, error) { return os.OpenInRoot(dir, rel) }
