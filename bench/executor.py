@@ -6,8 +6,8 @@
     python bench/executor.py --obc ./obc --models minilm --batches 1 --threads 2 --count 30
     python bench/executor.py --obc ./obc --models minilm --file minilm-8w8a.onnx     # a quantized file of that model
 
-For each model, batch size and number of threads both programs load the model once and then take turns, one run each, so
-that a change in the machine's load meets both. The time is the fastest run, or the median with --median; --cpu compares the
+For each model, batch size and number of threads both programs load the model once and then take turns, one run each (--burst:
+several in a row, as a loop over samples has them), so that a change in the machine's load meets both. The time is the fastest run, or the median with --median; --cpu compares the
 CPU time of one thread instead, which other programs on the machine disturb less. Memory is the
 process's largest resident set; the interpreter that ONNX Runtime lives in is measured before the model is loaded and
 taken off. Output is a Markdown table. Needs Python with onnxruntime and numpy; Linux for the memory.
@@ -78,13 +78,14 @@ class Program:
         self.parse, self.times = parse, []
         self.base = int(self.p.stdout.readline()) if first else 0
 
-    def turn(self):
-        self.p.stdin.write("\n")
+    def turn(self, burst):
+        self.p.stdin.write("\n" * burst)
         self.p.stdin.flush()
-        line = self.p.stdout.readline()
-        if not line:
-            sys.exit(f"{' '.join(self.p.args)}: ended early")
-        self.times.append(self.parse(line))
+        for _ in range(burst):
+            line = self.p.stdout.readline()
+            if not line:
+                sys.exit(f"{' '.join(self.p.args)}: ended early")
+            self.times.append(self.parse(line))
 
     def end(self):
         self.peak = status(self.p.pid, "VmHWM") - self.base
@@ -100,7 +101,7 @@ def compare(o, name, batch, threads, folder):
     theirs = Program([sys.executable, __file__, "--rival", model, data, str(batch), str(threads)], lambda s: int(s.split()[1 if o.cpu else 0]), True)
     for _ in range(o.count):
         for p in (ours, theirs):
-            p.turn()
+            p.turn(o.burst)
             time.sleep(0.06)  # ONNX Runtime's threads keep polling for 40 ms after a run, on the cores that the other needs
     ours.end()
     theirs.end()
@@ -121,6 +122,7 @@ def main():
     p.add_argument("--batches", nargs="+", type=int, default=[1, 32])
     p.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     p.add_argument("--count", type=int, default=20, help="runs of each")
+    p.add_argument("--burst", type=int, default=1, help="runs in a row at each turn")
     p.add_argument("--median", action="store_true", help="compare medians in place of the fastest runs")
     p.add_argument("--cpu", action="store_true", help="CPU time on one thread in place of time")
     p.add_argument("--file", help="run this file in place of the one model of --models")

@@ -30,7 +30,12 @@ func parallelStep(threads, n, step int, fn func(lo, hi int)) {
 	j.left.Store(j.parts)
 	j.done.Add(threads)
 	j.offer(threads - 1)
-	j.work()
+	start := time.Now()
+	if j.work() < threads {
+		alone.end()
+	} else if alone.tooLong(time.Since(start)) {
+		leaveCore()
+	}
 	j.wait()
 	helpers.board.CompareAndSwap(j, nil)
 }
@@ -58,13 +63,15 @@ type job struct {
 	panicked       atomic.Pointer[any]
 }
 
-// work does parts until all are taken.
-func (j *job) work() {
+// work does parts until all are taken, and returns how many it did.
+func (j *job) work() (did int) {
 	for j.next.Load() < j.parts {
 		if t := j.next.Add(1) - 1; t < j.parts {
 			j.part(int(t))
+			did++
 		}
 	}
+	return did
 }
 
 func (j *job) part(t int) {
@@ -116,16 +123,47 @@ func (j *job) hire(n int) {
 			helpers.alive.Add(-1)
 			return
 		}
-		go j.help()
+		go j.help(thisCore())
 	}
 }
 
-// help works on the job and on those that come within the helper's patience.
-func (j *job) help() {
+// help works on the job and on those that come within the helper's patience, on another core than the caller's.
+func (j *job) help(caller int) {
 	defer helpers.alive.Add(-1)
+	if caller >= 0 && thisCore() == caller {
+		leaveCore()
+	}
 	for ; j != nil; j = nextJob() {
 		j.work()
 	}
+}
+
+// alone tells callers for how long no helper has come. Linux on a virtual machine often wakes a helper's thread on the
+// core of the thread that woke it, though another is idle: the host, which gives idle cores away, makes it look taken. There
+// the helper waits for the caller's time slice to end, and the two keep changing places for many milliseconds, slower than one alone. So who
+// finds itself where it ought not to be leaves: the helper as soon as it runs, or the caller whose helper does not come.
+var alone loneliness
+
+// loneliness adds up the nanoseconds of jobs, one after the other, whose caller did all parts itself, and how many are too many.
+type loneliness struct{ spent, limit atomic.Int64 }
+
+// end notes that a helper came.
+func (l *loneliness) end() {
+	if l.spent.Load() != 0 || l.limit.Load() != 0 {
+		l.spent.Store(0)
+		l.limit.Store(0)
+	}
+}
+
+// tooLong notes a job done alone, and tells whether to do something about it: less and less often where that is in vain.
+func (l *loneliness) tooLong(d time.Duration) bool {
+	limit := max(l.limit.Load(), int64(waitTime))
+	if l.spent.Add(int64(d)) < limit {
+		return false
+	}
+	l.spent.Store(0)
+	l.limit.Store(min(2*limit, int64(longestWait)))
+	return true
 }
 
 // helpers are the goroutines that wait for jobs, each at a slot. Outside of Parallel there are none but for the moment that
@@ -181,6 +219,8 @@ type patience struct {
 const (
 	// waitTime is how long a helper keeps its core to itself waiting for the next job: longer than what single-threaded steps of a model take.
 	waitTime = 100 * time.Microsecond
+	// longestWait is how long a caller works alone, at most, before it looks for another core once more.
+	longestWait = 100 * time.Millisecond
 	// yieldRounds is how many looks lie between two offers of the core to other goroutines, some microseconds.
 	yieldRounds = 64
 )
