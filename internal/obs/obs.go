@@ -25,6 +25,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/obc-onnx/obc/internal/kernel"
 )
 
 // Matrix is a dense row-major matrix; Data has Rows*Cols elements.
@@ -104,30 +106,30 @@ func eachRow[S any](ctx context.Context, rows int, o Options, fresh func() S, wo
 	var once sync.Once
 	var failed atomic.Bool
 	var first error
-	var wg sync.WaitGroup
-	for range min(o.threads(), rows) {
-		wg.Go(func() {
-			s := fresh()
-			for !failed.Load() {
-				r := int(next.Add(1)) - 1
-				if r >= rows {
-					return
-				}
-				err := ctx.Err()
-				if err == nil {
-					err = work(s, r)
-				}
-				if err != nil {
-					once.Do(func() { first = err; failed.Store(true) })
-					return
-				}
-				if n := done.Add(1); o.Progress != nil {
-					o.Progress(int(n), rows)
-				}
+	workers := min(o.threads(), rows)
+	kernel.Parallel(workers, workers, func(int, int) {
+		if int(next.Load()) >= rows {
+			return // a helper that comes when all rows are taken
+		}
+		s := fresh()
+		for !failed.Load() {
+			r := int(next.Add(1)) - 1
+			if r >= rows {
+				return
 			}
-		})
-	}
-	wg.Wait()
+			err := ctx.Err()
+			if err == nil {
+				err = work(s, r)
+			}
+			if err != nil {
+				once.Do(func() { first = err; failed.Store(true) })
+				return
+			}
+			if n := done.Add(1); o.Progress != nil {
+				o.Progress(int(n), rows)
+			}
+		}
+	})
 	return first
 }
 
