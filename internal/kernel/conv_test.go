@@ -117,6 +117,46 @@ func TestRunDepthwise(t *testing.T) {
 	})
 }
 
+// TestConvRunDepthwise: first convolutions that are unfolded band by band.
+func TestConvRunDepthwise(t *testing.T) {
+	everyForm(t, func(t *testing.T) {
+		r := newRand()
+		for _, q := range []struct {
+			s    ConvShape
+			k    int
+			step int
+		}{
+			{square(3, 37, 1, 190, 3, 2, 1, 1), 3, 1}, {square(2, 24, 1, 110, 5, 1, 1, 0), 5, 2}, {square(1, 30, 1, 100, 3, 1, 3, 4), 3, 1},
+			{ConvShape{InC: 4, OutC: 100, H: 130, W: 41, KH: 4, KW: 1, StrideH: 2, StrideW: 1, PadTop: 3, PadBottom: 1, PadLeft: 2}, 3, 3},
+			{square(50, 70, 1, 64, 3, 1, 2, 2), 7, 1}, // several blocks of the inner dimension
+		} {
+			s := q.s.normal()
+			d := ConvShape{InC: s.OutC, OutC: s.OutC, Groups: s.OutC, H: s.OutH(), W: s.OutW(), KH: q.k, KW: q.k, StrideH: q.step, StrideW: q.step, PadTop: q.k / 2, PadLeft: q.k / 2, PadBottom: 1, PadRight: 1}
+			name := fmt.Sprintf("%+v", q)
+			x, w, dw := random(r, s.InC*s.H*s.W), random(r, s.InC*s.OutC*s.KH*s.KW), random(r, d.OutC*d.KH*d.KW)
+			c := PackConv(s, w)
+			if !c.Pairs(s, d) {
+				t.Fatalf("%s: not a pair", name)
+			}
+			e, de := &Epilogue{Row: random(r, s.OutC), Lo: 0, Hi: 6}, &Epilogue{Row: random(r, d.OutC), Lo: -2, Hi: posInf}
+			mid, want := make([]float32, s.OutC*d.H*d.W), make([]float32, d.OutC*d.OutH()*d.OutW())
+			c.Run(s, 1, x, mid, e, 2)
+			Depthwise(d, 1, mid, dw, want, de, 2)
+			for threads := 1; threads <= 5; threads += 2 {
+				y := make([]float32, len(want))
+				c.RunDepthwise(s, d, x, dw, y, e, de, threads)
+				for i, v := range want {
+					near(t, name, i, float64(y[i]), float64(v), 1e-5*(1+math.Abs(float64(v))))
+				}
+				if threads == 1 {
+					want = y
+				}
+				sameBits(t, name, y, want)
+			}
+		}
+	})
+}
+
 // checkConv compares run with the definition on three images, with bias and limits, and one thread with two.
 func checkConv(t *testing.T, r *rand.Rand, s ConvShape, run func(ConvShape, int, []float32, []float32, []float32, *Epilogue, int)) {
 	t.Helper()

@@ -2,11 +2,11 @@ package kernel
 
 import "sync"
 
-// convPair is a pointwise convolution and the depthwise one that reads its output, of one image. The tensor between the two, often the
+// convPair is a convolution and the depthwise one that reads its output, of one image. The tensor between the two, often the
 // largest of a model, exists only in parts that stay in the second-level cache: some channels of a band of rows. What follows depends
 // on the shapes alone, so that results do not depend on threads.
 type convPair struct {
-	pw         *PackedConv
+	first      *PackedConv
 	s, d       ConvShape
 	x, w, y    []float32
 	e, de      *Epilogue
@@ -17,35 +17,48 @@ type convPair struct {
 }
 
 // Pairs tells whether RunDepthwise takes the convolution s with d after it, and gains by it: a tensor that stays in the cache as a whole
-// may as well be stored.
+// may as well be stored, if its image need not be unfolded.
 func (c *PackedConv) Pairs(s, d ConvShape) bool {
 	s, d = s.normal(), d.normal()
-	return c.winograd == nil && s.Groups == 1 && s.InC > 0 && s.pointwise() && d.Groups == d.InC && d.InC == s.OutC && d.OutC == d.InC && d.H == s.H && d.W == s.W &&
+	least := pairLeast
+	if !s.pointwise() {
+		least /= 2
+	}
+	return c.winograd == nil && s.Groups == 1 && s.InC > 0 && s.PadTop >= 0 && s.PadBottom >= 0 &&
+		d.Groups == d.InC && d.InC == s.OutC && d.OutC == d.InC && d.H == s.OutH() && d.W == s.OutW() &&
 		min(d.PadTop, d.PadLeft, d.PadBottom, d.PadRight) >= 0 && d.OutH()*d.OutW() > 0 &&
-		4*s.OutC*s.H*s.W > pairLeast
+		4*s.OutC*d.H*d.W > least
 }
 
 // RunDepthwise convolves one image x (InC x H x W) with c and the result, which is not stored, with the depthwise convolution d of weight w
 // to y, as Run and Depthwise do one after the other; Pairs must hold for the shapes. e and de have no Add and no Then.
 func (c *PackedConv) RunDepthwise(s, d ConvShape, x, w, y []float32, e, de *Epilogue, threads int) {
 	s, d = s.normal(), d.normal()
-	p := convPair{pw: c, s: s, d: d, x: x, w: w, y: y, e: e, de: de, plane: s.H * s.W, oh: d.OutH(), ow: d.OutW()}
+	p := convPair{first: c, s: s, d: d, x: x, w: w, y: y, e: e, de: de, plane: s.H * s.W, oh: d.OutH(), ow: d.OutW()}
 	p.out = p.oh * p.ow
-	if s.InC*s.OutC*p.plane < smallProduct {
+	a, n := c.groups[0], d.H*d.W
+	if a.M*a.K*n < smallProduct {
 		threads = 1
 	}
-	p.bands = min(p.oh, (4*s.InC*p.plane+pairInput-1)/pairInput)
+	limit := pairInput
+	if !s.pointwise() {
+		limit = pairUnfolded
+	}
+	p.bands = min(p.oh, (4*a.K*n+limit-1)/limit)
 	p.rows = (p.oh + p.bands - 1) / p.bands
 	p.bands = (p.oh + p.rows - 1) / p.rows
-	mr := c.groups[0].t.mr
-	panels := (s.OutC + mr - 1) / mr
-	Parallel(threads, p.bands*panels, func(lo, hi int) {
+	panels := (a.M + a.t.mr - 1) / a.t.mr
+	parts, step := threads, 1
+	if p.bands >= 2*threads {
+		parts, step = p.bands, panels
+	}
+	parallelParts(threads, parts, p.bands*panels, step, func(lo, hi int) {
 		j := pairPool.Get().(*pairJob)
 		defer pairPool.Put(j)
 		for lo < hi {
 			band, from := lo/panels, lo%panels
 			to := min(panels, from+hi-lo)
-			p.band(j, band, from*mr, min(to*mr, s.OutC))
+			p.band(j, band, from*a.t.mr, min(to*a.t.mr, a.M))
 			lo += to - from
 		}
 	})
@@ -54,6 +67,9 @@ func (c *PackedConv) RunDepthwise(s, d ConvShape, x, w, y []float32, e, de *Epil
 const (
 	// pairInput and pairBlock are the most bytes of the input's band and of what is computed from it at a time: they share the cache.
 	pairInput, pairBlock = 448 << 10, 192 << 10
+	// pairUnfolded stands for pairInput where an image is unfolded. Such convolutions are a model's first ones: there are more bands than
+	// threads then, so that a helper that still has to wake up does not keep the other waiting.
+	pairUnfolded = 256 << 10
 	// pairLeast is how many bytes the tensor between the two has at least.
 	pairLeast = 2 << 20
 	// pairPanels is the most panels of channels in a block.
@@ -63,15 +79,16 @@ const (
 // pairJob is the memory that one goroutine works in.
 type pairJob struct {
 	depthwise
-	b   []float32 // the input's band, packed
-	mid []float32 // channels of the tensor between the two
+	image unfold
+	b     []float32 // the input's band, packed
+	mid   []float32 // channels of the tensor between the two
 }
 
 var pairPool = sync.Pool{New: func() any { return new(pairJob) }}
 
 // band computes channels [lo, hi) of a band.
 func (p *convPair) band(j *pairJob, band, lo, hi int) {
-	a, d := p.pw.groups[0], p.d
+	a, d := p.first.groups[0], p.d
 	first, last := band*p.rows, min(p.oh, (band+1)*p.rows) // output rows
 	from := first*d.StrideH - d.PadTop
 	to := (last-1)*d.StrideH - d.PadTop + (d.KH-1)*d.DilationH + 1
@@ -89,7 +106,11 @@ func (p *convPair) band(j *pairJob, band, lo, hi int) {
 	room := j.set(d, min(step, hi-lo))
 	mid := grow(&j.mid, step*ld)
 	b := grow(&j.b, roundUp(n, a.t.nr)*a.K+packSlack)
-	packBlocks(b, a.t.kc, a.t.nr, p.x[top*p.s.W:], p.plane, false, a.K, n)
+	if p.s.pointwise() {
+		packBlocks(b, a.t.kc, a.t.nr, p.x[top*p.s.W:], p.plane, false, a.K, n)
+	} else if n > 0 {
+		p.unfold(&j.image, b, top, bottom)
+	}
 	for ; lo < hi; lo += step {
 		c1 := min(hi, lo+step)
 		if n > 0 {
@@ -111,5 +132,23 @@ func (p *convPair) band(j *pairJob, band, lo, hi int) {
 				j.channelOut(i, p.y[at:end:limit], p.w, p.de, c+i)
 			}
 		}
+	}
+}
+
+// unfold packs the columns of rows [top, bottom) of the first convolution's output to b.
+func (p *convPair) unfold(u *unfold, b []float32, top, bottom int) {
+	s, a := p.s, p.first.groups[0]
+	from, to := top*s.StrideH-s.PadTop, (bottom-1)*s.StrideH-s.PadTop+(s.KH-1)*s.DilationH+1 // input rows
+	first, last := min(max(0, from), s.H), max(0, min(s.H, to))
+	last = max(first, last)
+	s.H, s.PadTop = last-first, min(max(0, -from), to-from)
+	s.PadBottom = to - from - s.PadTop - s.H
+	u.place(s, s.InC)
+	for c := range s.InC {
+		u.load(c, p.x[c*p.plane+first*s.W:][:s.H*s.W])
+	}
+	n := (bottom - top) * u.outW
+	for q := 0; q < a.K; q += a.t.kc {
+		u.pack(b[q*roundUp(n, a.t.nr):], a.t.nr, a.t.vec, q, min(a.t.kc, a.K-q), 0, n)
 	}
 }

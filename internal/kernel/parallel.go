@@ -17,21 +17,27 @@ func Parallel(threads, n int, fn func(lo, hi int)) {
 
 // parallelStep is Parallel with inner cuts at multiples of step only.
 func parallelStep(threads, n, step int, fn func(lo, hi int)) {
+	parallelParts(threads, threads, n, step, fn)
+}
+
+// parallelParts is parallelStep with up to so many parts, from which each of the goroutines takes the next one when it is free.
+func parallelParts(threads, parts, n, step int, fn func(lo, hi int)) {
 	if n <= 0 {
 		return
 	}
 	units := (n + step - 1) / step
-	threads = min(threads, units)
+	parts = min(parts, units)
+	threads = min(threads, parts)
 	if threads <= 1 {
 		fn(0, n)
 		return
 	}
-	j := &job{fn: fn, n: n, step: step, units: units, parts: int32(threads)}
+	j := &job{fn: fn, n: n, step: step, units: units, parts: int32(parts)}
 	j.left.Store(j.parts)
-	j.done.Add(threads)
+	j.done.Add(parts)
 	j.offer(threads - 1)
 	start := time.Now()
-	if j.work() < threads {
+	if j.work() < parts {
 		alone.end()
 	} else if alone.tooLong(time.Since(start)) {
 		leaveCore()

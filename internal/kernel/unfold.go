@@ -13,6 +13,19 @@ type unfold struct {
 
 // set prepares u for channels of x under s.
 func (u *unfold) set(s ConvShape, channels int, x []float32, threads int) {
+	u.place(s, channels)
+	if channels*s.H*s.W < smallProduct/4 {
+		threads = 1
+	}
+	Parallel(threads, channels, func(lo, hi int) {
+		for c := lo; c < hi; c++ {
+			u.load(c, x[c*s.H*s.W:(c+1)*s.H*s.W])
+		}
+	})
+}
+
+// place makes room for channels under s and finds where each row begins.
+func (u *unfold) place(s ConvShape, channels int) {
 	u.planes.set(s, channels, s.StrideH, s.StrideW)
 	taps := s.KH * s.KW
 	u.offs = grow(&u.offs, taps)
@@ -24,14 +37,6 @@ func (u *unfold) set(s ConvShape, channels int, x []float32, threads int) {
 		}
 	}
 	u.outW = s.OutW()
-	if channels*s.H*s.W < smallProduct/4 {
-		threads = 1
-	}
-	Parallel(threads, channels, func(lo, hi int) {
-		for c := lo; c < hi; c++ {
-			u.load(c, x[c*s.H*s.W:(c+1)*s.H*s.W])
-		}
-	})
 }
 
 // start is the place of an output column's first element.
