@@ -3,6 +3,7 @@ package passes
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -34,10 +35,45 @@ func ParseRecipe(name string, data []byte) (*Recipe, error) {
 		return nil, decodeError(name, err)
 	}
 	r.file, r.source = name, data
+	if file, err := parser.ParseBytes(data, 0); err == nil && len(file.Docs) > 1 {
+		return nil, fmt.Errorf("%s:%d: the recipe ends where a second YAML document begins: put all in one", name, file.Docs[1].GetToken().Position.Line)
+	}
+	if err := wholeNumbers(content, "$", reflect.TypeFor[Recipe]()); err != nil {
+		return nil, r.place(err)
+	}
 	if err := r.Validate(); err != nil {
 		return nil, r.place(err)
 	}
 	return r, nil
+}
+
+// wholeNumbers finds fractions where t has whole numbers: the YAML library cuts them off.
+func wholeNumbers(content any, path string, t reflect.Type) error {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch x := content.(type) {
+	case float64:
+		if t.Kind() == reflect.Int && x != math.Trunc(x) {
+			return &FieldError{path, fmt.Sprintf("is %v: give a whole number", x)}
+		}
+	case []any:
+		for i, e := range x {
+			if err := wholeNumbers(e, fmt.Sprintf("%s[%d]", path, i), t.Elem()); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for _, f := range reflect.VisibleFields(t) {
+			key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			if e, ok := x[key]; ok && key != "" {
+				if err := wholeNumbers(e, path+"."+key, f.Type); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // decodeError adds file, line and column, and the nearest key to an unknown one, to an error of the YAML library.
@@ -50,10 +86,7 @@ func decodeError(name string, err error) error {
 	msg := y.GetMessage()
 	var unknown *yaml.UnknownFieldError
 	if errors.As(err, &unknown) {
-		msg = fmt.Sprintf("unknown key %q", tok.Value)
-		if near := suggest.Nearest(tok.Value, recipeKeys(), 1); len(near) > 0 {
-			msg += fmt.Sprintf("; did you mean %q?", near[0])
-		}
+		msg = unknownKey(tok.Value)
 	}
 	if plain := suggest.YAML(err); plain != "" {
 		msg = plain
@@ -115,18 +148,34 @@ func (e sourceError) Error() string { return e.msg }
 
 func (e sourceError) Unwrap() error { return e.field }
 
-// recipeKeys lists every key that a recipe can hold, at any depth.
-func recipeKeys() []string {
+// unknownKey says where a key that cannot stand where it does belongs, or what it may be meant for.
+func unknownKey(key string) string {
+	places := map[string]string{}
 	var keys []string
-	for _, t := range []reflect.Type{
-		reflect.TypeFor[Recipe](), reflect.TypeFor[Settings](), reflect.TypeFor[Weights](),
-		reflect.TypeFor[Activations](), reflect.TypeFor[Ends](), reflect.TypeFor[Rule](),
+	for _, p := range []struct {
+		place string
+		of    reflect.Type
+	}{
+		{"at the top of the recipe", reflect.TypeFor[Recipe]()}, {"at the top of the recipe and in rules", reflect.TypeFor[Settings]()},
+		{"under weights", reflect.TypeFor[Weights]()}, {"under activations", reflect.TypeFor[Activations]()}, {"under keep", reflect.TypeFor[Ends]()},
+		{"in rules", reflect.TypeFor[Rule]()},
 	} {
-		for i := range t.NumField() {
-			if key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); key != "" {
-				keys = append(keys, key)
+		for i := range p.of.NumField() {
+			switch k, _, _ := strings.Cut(p.of.Field(i).Tag.Get("yaml"), ","); {
+			case k == "":
+			case places[k] == "":
+				keys = append(keys, k)
+				places[k] = p.place
+			case p.place != "in rules": // most of a rule's keys are settings
+				places[k] += " or " + p.place
 			}
 		}
 	}
-	return keys
+	if place := places[key]; place != "" {
+		return fmt.Sprintf("key %q cannot stand here, but %s", key, place)
+	}
+	if near := suggest.Nearest(key, keys, 1); len(near) > 0 {
+		return fmt.Sprintf("unknown key %q; did you mean %q?", key, near[0])
+	}
+	return fmt.Sprintf("unknown key %q", key)
 }
