@@ -59,6 +59,11 @@ func (p *Preprocess) Validate() error {
 			return fmt.Errorf("preprocess: %s has %d values for %d channels", name, n, p.channels())
 		}
 	}
+	for _, v := range slices.Concat([]float32{p.Scale}, p.Mean, p.Std) {
+		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
+			return fmt.Errorf("preprocess: scale, mean or std is %v, expected finite numbers", v)
+		}
+	}
 	if slices.Contains(p.Std, 0) {
 		return fmt.Errorf("preprocess: std may not be 0")
 	}

@@ -3,7 +3,6 @@ package passes
 import (
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -38,42 +37,13 @@ func ParseRecipe(name string, data []byte) (*Recipe, error) {
 	if file, err := parser.ParseBytes(data, 0); err == nil && len(file.Docs) > 1 {
 		return nil, fmt.Errorf("%s:%d: the recipe ends where a second YAML document begins: put all in one", name, file.Docs[1].GetToken().Position.Line)
 	}
-	if err := wholeNumbers(content, "$", reflect.TypeFor[Recipe]()); err != nil {
-		return nil, r.place(err)
+	if path, x := suggest.Fraction(content, reflect.TypeFor[Recipe]()); path != "" {
+		return nil, r.place(&FieldError{path, fmt.Sprintf("is %v: give a whole number", x)})
 	}
 	if err := r.Validate(); err != nil {
 		return nil, r.place(err)
 	}
 	return r, nil
-}
-
-// wholeNumbers finds fractions where t has whole numbers: the YAML library cuts them off.
-func wholeNumbers(content any, path string, t reflect.Type) error {
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch x := content.(type) {
-	case float64:
-		if t.Kind() == reflect.Int && x != math.Trunc(x) {
-			return &FieldError{path, fmt.Sprintf("is %v: give a whole number", x)}
-		}
-	case []any:
-		for i, e := range x {
-			if err := wholeNumbers(e, fmt.Sprintf("%s[%d]", path, i), t.Elem()); err != nil {
-				return err
-			}
-		}
-	case map[string]any:
-		for _, f := range reflect.VisibleFields(t) {
-			key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-			if e, ok := x[key]; ok && key != "" {
-				if err := wholeNumbers(e, path+"."+key, f.Type); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // decodeError adds file, line and column, and the nearest key to an unknown one, to an error of the YAML library.

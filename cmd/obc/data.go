@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"runtime"
 	"strings"
 
@@ -89,6 +90,12 @@ func readPreprocess(value string) (*calib.Preprocess, error) {
 			return nil, badUsage("%s: [%d:%d] %s", from, at.GetToken().Position.Line, at.GetToken().Position.Column, plain)
 		}
 		return nil, badUsage("%s: %s", from, strings.TrimSpace(yaml.FormatError(err, false, true)))
+	}
+	var content any
+	if err := yaml.Unmarshal(text, &content); err == nil {
+		if path, x := suggest.Fraction(content, reflect.TypeOf(p)); path != "" {
+			return nil, badUsage("%s: %s is %v: give a whole number", from, strings.TrimPrefix(path, "$."), x)
+		}
 	}
 	if err := p.Validate(); err != nil {
 		return nil, badUsage("%s: %w", from, err)

@@ -3,7 +3,9 @@ package suggest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -45,4 +47,47 @@ func expected(t reflect.Type) string {
 		return expected(t.Elem())
 	}
 	return "a whole number"
+}
+
+// Fraction finds a fraction where type t has a whole number in what YAML text holds: the YAML library cuts such numbers off. path is
+// empty when there is none, else as in $.rules[0].block.
+func Fraction(content any, t reflect.Type) (path string, x float64) {
+	if path, x = fraction(content, t); path != "" {
+		path = "$" + path
+	}
+	return path, x
+}
+
+func fraction(content any, t reflect.Type) (path string, x float64) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch v := content.(type) {
+	case float64:
+		if t.Kind() == reflect.Int && v != math.Trunc(v) {
+			return ".", v
+		}
+	case []any:
+		if t.Kind() != reflect.Slice {
+			break
+		}
+		for i, e := range v {
+			if path, x = fraction(e, t.Elem()); path != "" {
+				return fmt.Sprintf("[%d]%s", i, strings.TrimSuffix(path, ".")), x
+			}
+		}
+	case map[string]any:
+		if t.Kind() != reflect.Struct {
+			break
+		}
+		for _, f := range reflect.VisibleFields(t) {
+			key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			if e, ok := v[key]; ok && key != "" {
+				if path, x = fraction(e, f.Type); path != "" {
+					return "." + key + strings.TrimSuffix(path, "."), x
+				}
+			}
+		}
+	}
+	return "", 0
 }
