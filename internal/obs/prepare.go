@@ -48,7 +48,7 @@ func Prepare(h []float64, d int, damping float64) (*Prepared, error) {
 	for i := range d {
 		v := h[i*d+i]
 		if v < 0 || math.IsNaN(v) || math.IsInf(v, 0) {
-			return nil, fmt.Errorf("Hessian diagonal %d is %v, expected a finite number >= 0: the calibration data has NaN or Inf", i, v)
+			return nil, fmt.Errorf("Hessian diagonal %d is %v, expected a finite number >= 0: inputs of the layer are NaN, infinite or too large", i, v)
 		}
 		mean += v / float64(d)
 	}

@@ -57,7 +57,7 @@ func (w windowAttrs) at(in, kernel []int) (window, error) {
 	for i := range in {
 		g.place(i, w)
 		if g.out[i] < 0 {
-			return g, fmt.Errorf("a kernel of %v with dilations %v does not fit an input of %v padded by %v and %v", kernel, g.dilations, in, g.begin, g.end)
+			return g, fmt.Errorf("a kernel of %d with dilation %d does not fit spatial dimension %d, %d long and padded by %d and %d", kernel[i], g.dilations[i], i, in[i], g.begin[i], g.end[i])
 		}
 	}
 	return g, nil
