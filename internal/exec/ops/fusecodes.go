@@ -140,7 +140,15 @@ func fuseConvOfCodes(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
 	}
 	attrs := convAttrs{a, int(n.Int("group", 1))}
 	kernel := qlinearConv(attrs, constIntConv(p.Of(w.node), attrs, 0, 2))
-	return &exec.Fusion{Nodes: append(mine(x, w, b), k.nodes...), Inputs: in, Kernel: kernel}, nil
+	return &exec.Fusion{Nodes: append(mine(x, w, b), k.nodes...), Inputs: in, Kernel: func(c *exec.Call) error {
+		for i, q := range map[int]*codesIn{2: x, 5: w} {
+			if c.Input(i) == nil { // the operator needs zero points, a DequantizeLinear does not
+				c.KeepInputs()
+				c.In[i] = q.zeros
+			}
+		}
+		return kernel(c)
+	}}, nil
 }
 
 // fuseAddOfCodes: two DequantizeLinear, Add, limits, QuantizeLinear, as a QLinearAdd.

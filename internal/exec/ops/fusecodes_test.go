@@ -44,6 +44,10 @@ var codesCases = []codesCase{
 			Node("Conv", "xf wf bf -> c", "pads", pads, "group", 2).Node("QuantizeLinear", "c sy zy -> y")
 	}, ""},
 	{"input that float nodes read too", func(b *testmodel.Builder) { convQDQ(b, "", "c sy zy -> y"); b.Node("Neg", "xf -> n").Outputs("n") }, convOfCodes},
+	{"no zero points", func(b *testmodel.Builder) {
+		b.Node("DequantizeLinear", "x sx -> xf").Node("DequantizeLinear", "w sw -> wf", "axis", 0).Node("DequantizeLinear", "b sb -> bf", "axis", 0).
+			Node("Conv", "xf wf bf -> c", "pads", pads, "group", 2).Node("QuantizeLinear", "c sy zy -> y")
+	}, "QLinearConv/x sx z0 w sw zw sy zy b -> y"},
 	{"add", func(b *testmodel.Builder) {
 		b.Node("DequantizeLinear", "x sx zx -> xf").Node("DequantizeLinear", "r sr zr -> rf").Node("Add", "xf rf -> a").Node("QuantizeLinear", "a sy zy -> y")
 	}, "com.microsoft::QLinearAdd/x sx zx r sr zr sy zy -> y"},
