@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func sgemmAVX2(rows int, vecs int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, FMA3
 TEXT ·sgemmAVX2(SB), NOSPLIT, $0-96
 	MOVQ   rows+0(FP), AX
 	MOVQ   vecs+8(FP), CX
@@ -43,8 +43,6 @@ TEXT ·sgemmAVX2(SB), NOSPLIT, $0-96
 loop6x2:
 	VMOVUPS      (CX), Y12
 	VMOVUPS      32(CX), Y13
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Y14
 	VFMADD231PS  Y14, Y12, Y0
@@ -225,8 +223,6 @@ fewer6x2:
 loop5x2:
 	VMOVUPS      (CX), Y10
 	VMOVUPS      32(CX), Y11
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Y12
 	VFMADD231PS  Y12, Y10, Y0
@@ -387,8 +383,6 @@ fewer5x2:
 loop4x2:
 	VMOVUPS      (CX), Y8
 	VMOVUPS      32(CX), Y9
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Y10
 	VFMADD231PS  Y10, Y8, Y0
@@ -527,8 +521,6 @@ fewer4x2:
 loop3x2:
 	VMOVUPS      (CX), Y6
 	VMOVUPS      32(CX), Y7
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Y8
 	VFMADD231PS  Y8, Y6, Y0
@@ -642,8 +634,6 @@ fewer3x2:
 loop2x2:
 	VMOVUPS      (CX), Y4
 	VMOVUPS      32(CX), Y5
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Y6
 	VFMADD231PS  Y6, Y4, Y0
@@ -735,8 +725,6 @@ fewer2x2:
 loop1x2:
 	VMOVUPS      (CX), Y2
 	VMOVUPS      32(CX), Y3
-	PREFETCHT0   1024(SI)
-	PREFETCHT0   (CX)(BX*8)
 	ADDQ         BX, CX
 	VBROADCASTSS (SI), Y4
 	VFMADD231PS  Y4, Y2, Y0
@@ -2052,7 +2040,7 @@ first1x1:
 	RET
 
 // func sgemmStackAVX2(n int, vecs int, k int, a *float32, rs int, cs int, step int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte)
-// Requires: AVX, FMA3, MMX+
+// Requires: AVX, FMA3
 TEXT ·sgemmStackAVX2(SB), NOSPLIT, $0-104
 	MOVQ vecs+8(FP), AX
 	CMPQ AX, $0x00000002
@@ -2089,8 +2077,6 @@ tile2:
 loop6x2:
 	VMOVUPS      (CX), Y12
 	VMOVUPS      32(CX), Y13
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Y14
 	VFMADD231PS  Y14, Y12, Y0
@@ -2780,7 +2766,7 @@ loop:
 	RET
 
 // func sgemmAVX512(rows int, vecs int, k int, a *float32, rs int, cs int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F
 TEXT ·sgemmAVX512(SB), NOSPLIT, $0-96
 	MOVQ   rows+0(FP), AX
 	MOVQ   vecs+8(FP), CX
@@ -2833,10 +2819,6 @@ loop8x3:
 	VMOVUPS      (CX), Z24
 	VMOVUPS      64(CX), Z25
 	VMOVUPS      128(CX), Z26
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
-	PREFETCHT0   128(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z27
 	VFMADD231PS  Z27, Z24, Z0
@@ -3137,10 +3119,6 @@ loop7x3:
 	VMOVUPS      (CX), Z21
 	VMOVUPS      64(CX), Z22
 	VMOVUPS      128(CX), Z23
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
-	PREFETCHT0   128(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z24
 	VFMADD231PS  Z24, Z21, Z0
@@ -3410,10 +3388,6 @@ loop6x3:
 	VMOVUPS      (CX), Z18
 	VMOVUPS      64(CX), Z19
 	VMOVUPS      128(CX), Z20
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
-	PREFETCHT0   128(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z21
 	VFMADD231PS  Z21, Z18, Z0
@@ -3649,10 +3623,6 @@ loop5x3:
 	VMOVUPS      (CX), Z15
 	VMOVUPS      64(CX), Z16
 	VMOVUPS      128(CX), Z17
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
-	PREFETCHT0   128(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z18
 	VFMADD231PS  Z18, Z15, Z0
@@ -3859,10 +3829,6 @@ loop4x3:
 	VMOVUPS      (CX), Z12
 	VMOVUPS      64(CX), Z13
 	VMOVUPS      128(CX), Z14
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
-	PREFETCHT0   128(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z15
 	VFMADD231PS  Z15, Z12, Z0
@@ -4038,10 +4004,6 @@ loop3x3:
 	VMOVUPS      (CX), Z9
 	VMOVUPS      64(CX), Z10
 	VMOVUPS      128(CX), Z11
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
-	PREFETCHT0   128(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z12
 	VFMADD231PS  Z12, Z9, Z0
@@ -4183,10 +4145,6 @@ loop2x3:
 	VMOVUPS      (CX), Z6
 	VMOVUPS      64(CX), Z7
 	VMOVUPS      128(CX), Z8
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
-	PREFETCHT0   128(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z9
 	VFMADD231PS  Z9, Z6, Z0
@@ -4297,10 +4255,6 @@ loop1x3:
 	VMOVUPS      (CX), Z3
 	VMOVUPS      64(CX), Z4
 	VMOVUPS      128(CX), Z5
-	PREFETCHT0   1024(SI)
-	PREFETCHT0   (CX)(BX*8)
-	PREFETCHT0   64(CX)(BX*8)
-	PREFETCHT0   128(CX)(BX*8)
 	ADDQ         BX, CX
 	VBROADCASTSS (SI), Z6
 	VFMADD231PS  Z6, Z3, Z0
@@ -4405,9 +4359,6 @@ narrower3:
 loop8x2:
 	VMOVUPS      (CX), Z16
 	VMOVUPS      64(CX), Z17
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z18
 	VFMADD231PS  Z18, Z16, Z0
@@ -4635,9 +4586,6 @@ fewer8x2:
 loop7x2:
 	VMOVUPS      (CX), Z14
 	VMOVUPS      64(CX), Z15
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z16
 	VFMADD231PS  Z16, Z14, Z0
@@ -4843,9 +4791,6 @@ fewer7x2:
 loop6x2:
 	VMOVUPS      (CX), Z12
 	VMOVUPS      64(CX), Z13
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z14
 	VFMADD231PS  Z14, Z12, Z0
@@ -5026,9 +4971,6 @@ fewer6x2:
 loop5x2:
 	VMOVUPS      (CX), Z10
 	VMOVUPS      64(CX), Z11
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z12
 	VFMADD231PS  Z12, Z10, Z0
@@ -5189,9 +5131,6 @@ fewer5x2:
 loop4x2:
 	VMOVUPS      (CX), Z8
 	VMOVUPS      64(CX), Z9
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z10
 	VFMADD231PS  Z10, Z8, Z0
@@ -5330,9 +5269,6 @@ fewer4x2:
 loop3x2:
 	VMOVUPS      (CX), Z6
 	VMOVUPS      64(CX), Z7
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z8
 	VFMADD231PS  Z8, Z6, Z0
@@ -5446,9 +5382,6 @@ fewer3x2:
 loop2x2:
 	VMOVUPS      (CX), Z4
 	VMOVUPS      64(CX), Z5
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z6
 	VFMADD231PS  Z6, Z4, Z0
@@ -5540,9 +5473,6 @@ fewer2x2:
 loop1x2:
 	VMOVUPS      (CX), Z2
 	VMOVUPS      64(CX), Z3
-	PREFETCHT0   1024(SI)
-	PREFETCHT0   (CX)(BX*8)
-	PREFETCHT0   64(CX)(BX*8)
 	ADDQ         BX, CX
 	VBROADCASTSS (SI), Z4
 	VFMADD231PS  Z4, Z2, Z0
@@ -8288,7 +8218,7 @@ first1x1:
 	RET
 
 // func sgemmStackAVX512(n int, vecs int, k int, a *float32, rs int, cs int, step int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte)
-// Requires: AVX, AVX512F, MMX+
+// Requires: AVX, AVX512F
 TEXT ·sgemmStackAVX512(SB), NOSPLIT, $0-104
 	MOVQ vecs+8(FP), AX
 	CMPQ AX, $0x00000003
@@ -8340,10 +8270,6 @@ loop8x3:
 	VMOVUPS      (CX), Z24
 	VMOVUPS      64(CX), Z25
 	VMOVUPS      128(CX), Z26
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
-	PREFETCHT0   128(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z27
 	VFMADD231PS  Z27, Z24, Z0
@@ -8665,9 +8591,6 @@ tile2:
 loop8x2:
 	VMOVUPS      (CX), Z16
 	VMOVUPS      64(CX), Z17
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   (CX)(SI*8)
-	PREFETCHT0   64(CX)(SI*8)
 	ADDQ         SI, CX
 	VBROADCASTSS (DI), Z18
 	VFMADD231PS  Z18, Z16, Z0

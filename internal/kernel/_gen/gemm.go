@@ -187,14 +187,6 @@ func (g *gen) tileBody(f float, nr, nv int) (ldc reg.GPVirtual) {
 	for v := range row {
 		f.load(at(b, v*g.width), row[v])
 	}
-	if f.size == 4 && nv > 1 { // a layer's weights come from memory, its input from where the other core left it
-		g.PREFETCHT0(a.at(0, 1024))
-		for v := range row {
-			if v*g.width%64 == 0 {
-				g.PREFETCHT0(indexed(b, bs, 8, v*g.width))
-			}
-		}
-	}
 	g.ADDQ(bs, b)
 	for r := range sum {
 		f.broadcast(a.at(r, 0), x)
