@@ -90,6 +90,7 @@ func Model(m *onnxio.Model) (*Summary, error) {
 		File: m.Name(), IR: p.GetIrVersion(), Opsets: map[string]int64{}, Operators: map[string]int{},
 		Producer:    strings.TrimSpace(p.GetProducerName() + " " + p.GetProducerVersion()),
 		Annotations: annotations(p.MetadataProps), Unsupported: []string{},
+		Inputs: []Value{}, Outputs: []Value{}, Layers: []Layer{}, Skipped: []Skipped{},
 	}
 	for _, o := range file.OpsetImport {
 		domain := o.GetDomain()

@@ -1,7 +1,9 @@
 package inspect
 
 import (
+	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/obc-onnx/obc/internal/testmodel"
@@ -161,6 +163,23 @@ func TestQuantizedBits(t *testing.T) {
 		}
 		if weight != c.weight || act != c.act {
 			t.Errorf("%s: %d bits of weights, %d of inputs, want %d and %d", c.name, weight, act, c.weight, c.act)
+		}
+	}
+}
+
+// TestNothingToCompress: what there is none of is an empty list in JSON, not null.
+func TestNothingToCompress(t *testing.T) {
+	s, err := Model(testmodel.New(18).Input("x", onnxio.Float32, "N").Node("Relu", "x -> y").Outputs("y").Model())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"layers", "skipped", "unsupported"} {
+		if !strings.Contains(string(b), `"`+key+`":[]`) {
+			t.Errorf("%s is no empty list in %s", key, b)
 		}
 	}
 }
