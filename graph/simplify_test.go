@@ -17,6 +17,7 @@ import (
 	_ "github.com/obc-onnx/obc/internal/exec/ops"
 	"github.com/obc-onnx/obc/internal/testkit"
 	"github.com/obc-onnx/obc/internal/testmodel"
+	"github.com/obc-onnx/obc/internal/testrun"
 	"github.com/obc-onnx/obc/onnxio"
 	"github.com/obc-onnx/obc/onnxio/onnxpb"
 )
@@ -49,7 +50,7 @@ func run(t *testing.T, m *onnxio.Model, feeds map[string]*onnxio.Tensor) map[str
 	if err != nil {
 		t.Fatal(err)
 	}
-	each := &exec.Hooks{After: func(*graph.Node, []*onnxio.Tensor, []*onnxio.Tensor) error { return nil }}
+	each := testrun.NodeByNode
 	out, err := e.Run(context.Background(), feeds, each)
 	if err != nil {
 		t.Fatal(err)

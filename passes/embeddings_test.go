@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/internal/testmodel"
+	"github.com/obc-onnx/obc/internal/testrun"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -48,7 +50,7 @@ func TestQuantizeEmbeddings(t *testing.T) {
 	}
 	copy(ids, []int64{0, 1, 2})
 	feeds := map[string]*onnxio.Tensor{"ids": onnxio.TensorOf(ids, vocabulary/2, 3), "c": onnxio.TensorOf([]bool{true})}
-	got := runOn(t, s.Model, feeds, nil)["rows"].Float32s()
+	got := testrun.Model(t, s.Model, feeds, exec.Options{}, nil)["rows"].Float32s()
 	for i, id := range ids {
 		row := table.Float32s()[int(id)*width : int(id+1)*width]
 		top := 0.0

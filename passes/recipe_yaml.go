@@ -31,7 +31,7 @@ func ParseRecipe(name string, data []byte) (*Recipe, error) {
 		return nil, fmt.Errorf("%s: the recipe is empty: give at least one of sparsity, nm, weights, activations, target", name)
 	}
 	if err := yaml.UnmarshalWithOptions(data, r, yaml.Strict()); err != nil {
-		return nil, decodeError(name, err)
+		return nil, suggest.YAML(name, err, unknownKey)
 	}
 	r.file, r.source = name, data
 	if file, err := parser.ParseBytes(data, 0); err == nil && len(file.Docs) > 1 {
@@ -44,28 +44,6 @@ func ParseRecipe(name string, data []byte) (*Recipe, error) {
 		return nil, r.place(err)
 	}
 	return r, nil
-}
-
-// decodeError adds file, line and column, and the nearest key to an unknown one, to an error of the YAML library.
-func decodeError(name string, err error) error {
-	var y yaml.Error
-	if !errors.As(err, &y) || y.GetToken() == nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	tok := y.GetToken()
-	msg := y.GetMessage()
-	var unknown *yaml.UnknownFieldError
-	if errors.As(err, &unknown) {
-		msg = unknownKey(tok.Value)
-	}
-	if plain := suggest.YAML(err); plain != "" {
-		msg = plain
-	}
-	var printed string
-	if text := y.FormatError(false, true); strings.Contains(text, "\n") {
-		_, printed, _ = strings.Cut(text, "\n")
-	}
-	return fmt.Errorf("%s:%d:%d: %s\n%s", name, tok.Position.Line, tok.Position.Column, msg, printed)
 }
 
 // SetBy tells what set the field at path, such as "weights.bits" or "exclude", after the recipe was read: errors about it then
@@ -103,9 +81,8 @@ func (r *Recipe) place(err error) error {
 	if ferr != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	pos := node.GetToken().Position
 	excerpt, _ := path.AnnotateSource(r.source, false)
-	return fmt.Errorf("%s:%d:%d: %w\n%s", name, pos.Line, pos.Column, err, excerpt)
+	return fmt.Errorf("%s: %w\n%s", suggest.At(name, node.GetToken()), err, excerpt)
 }
 
 // sourceError is a *FieldError told by what set the field.
@@ -144,8 +121,5 @@ func unknownKey(key string) string {
 	if place := places[key]; place != "" {
 		return fmt.Sprintf("key %q cannot stand here, but %s", key, place)
 	}
-	if near := suggest.Nearest(key, keys, 1); len(near) > 0 {
-		return fmt.Sprintf("unknown key %q; did you mean %q?", key, near[0])
-	}
-	return fmt.Sprintf("unknown key %q", key)
+	return suggest.Key(key, keys)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/internal/obs"
 	"github.com/obc-onnx/obc/internal/testmodel"
+	"github.com/obc-onnx/obc/internal/testrun"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -71,7 +72,7 @@ func runModel(t *testing.T, m *onnxio.Model) map[string]*onnxio.Tensor {
 // runNodes is runModel node by node: what the file says, without the roundings of runtimes that multiply codes.
 func runNodes(t *testing.T, m *onnxio.Model) map[string]*onnxio.Tensor {
 	t.Helper()
-	return runWith(t, m, &exec.Hooks{After: func(*graph.Node, []*onnxio.Tensor, []*onnxio.Tensor) error { return nil }})
+	return runWith(t, m, testrun.NodeByNode)
 }
 
 func runWith(t *testing.T, m *onnxio.Model, h *exec.Hooks) map[string]*onnxio.Tensor {
@@ -96,25 +97,7 @@ func runWith(t *testing.T, m *onnxio.Model, h *exec.Hooks) map[string]*onnxio.Te
 			t.Fatal(err)
 		}
 	}
-	return runOn(t, m, feeds, h)
-}
-
-// runOn computes the outputs for the given inputs.
-func runOn(t *testing.T, m *onnxio.Model, feeds map[string]*onnxio.Tensor, h *exec.Hooks) map[string]*onnxio.Tensor {
-	t.Helper()
-	g, err := graph.New(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := exec.New(g, exec.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := e.Run(context.Background(), feeds, h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return testrun.Model(t, m, feeds, exec.Options{}, h)
 }
 
 // difference is the largest absolute difference, and the largest magnitude.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -85,11 +84,9 @@ func readPreprocess(value string) (*calib.Preprocess, error) {
 	}
 	p := new(calib.Preprocess)
 	if err := yaml.UnmarshalWithOptions(text, p, yaml.Strict()); err != nil {
-		var at yaml.Error
-		if plain := suggest.YAML(err); plain != "" && errors.As(err, &at) {
-			return nil, badUsage("%s: [%d:%d] %s", from, at.GetToken().Position.Line, at.GetToken().Position.Column, plain)
-		}
-		return nil, badUsage("%s: %s", from, strings.TrimSpace(yaml.FormatError(err, false, true)))
+		return nil, input(suggest.YAML(from, err, func(key string) string {
+			return suggest.Key(key, suggest.Keys(reflect.TypeFor[calib.Preprocess]()))
+		}))
 	}
 	var content any
 	if err := yaml.Unmarshal(text, &content); err == nil {

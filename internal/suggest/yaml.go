@@ -9,11 +9,57 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
 
-// YAML tells in words of YAML what an error of the YAML library expected: its own message names Go types. Empty for other
+// At is a place in YAML as messages have it: name:line:column.
+func At(name string, t *token.Token) string {
+	return fmt.Sprintf("%s:%d:%d", name, t.Position.Line, t.Position.Column)
+}
+
+// YAML adds to an error of the YAML library where it is in the text called name, in words of YAML what was expected, what unknown says of a
+// key that is none, and the lines around.
+func YAML(name string, err error, unknown func(key string) string) error {
+	var y yaml.Error
+	if !errors.As(err, &y) || y.GetToken() == nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	msg := y.GetMessage()
+	var key *yaml.UnknownFieldError
+	if errors.As(err, &key) {
+		msg = unknown(y.GetToken().Value)
+	}
+	if plain := inWords(err); plain != "" {
+		msg = plain
+	}
+	_, printed, _ := strings.Cut(strings.TrimRight(y.FormatError(false, true), "\n"), "\n")
+	return fmt.Errorf("%s: %s\n%s", At(name, y.GetToken()), msg, printed)
+}
+
+// Key tells that a key is none, and which of keys is nearest.
+func Key(key string, keys []string) string {
+	if near := Nearest(key, keys, 1); len(near) > 0 {
+		return fmt.Sprintf("unknown key %q; did you mean %q?", key, near[0])
+	}
+	return fmt.Sprintf("unknown key %q", key)
+}
+
+// Keys lists the keys of YAML that values of the given struct types are read from.
+func Keys(types ...reflect.Type) []string {
+	var keys []string
+	for _, t := range types {
+		for i := range t.NumField() {
+			if key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); key != "" {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
+}
+
+// inWords tells in words of YAML what an error of the YAML library expected: its own message names Go types. Empty for other
 // errors, whose messages read well.
-func YAML(err error) string {
+func inWords(err error) string {
 	var kind *yaml.TypeError
 	var big *yaml.OverflowError
 	var node *yaml.UnexpectedNodeTypeError

@@ -7,7 +7,7 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-func TestYAML(t *testing.T) {
+func TestInWords(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"share: abc", `found "abc", expected a number`},
 		{"bits: int8", `found "int8", expected a whole number`},
@@ -27,11 +27,11 @@ func TestYAML(t *testing.T) {
 			Ends  struct{ First bool }
 		}
 		err := yaml.UnmarshalWithOptions([]byte(c.text), &v, yaml.Strict())
-		if got := YAML(err); got != c.want {
+		if got := inWords(err); got != c.want {
 			t.Errorf("%s: %q, want %q (%v)", c.text, got, c.want, err)
 		}
-		if strings.Contains(YAML(err), "Go ") {
-			t.Errorf("%s: names Go's types: %v", c.text, YAML(err))
+		if strings.Contains(inWords(err), "Go ") {
+			t.Errorf("%s: names Go's types: %v", c.text, inWords(err))
 		}
 	}
 }

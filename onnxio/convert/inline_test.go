@@ -8,10 +8,10 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
 	_ "github.com/obc-onnx/obc/internal/exec/ops"
 	tm "github.com/obc-onnx/obc/internal/testmodel"
+	"github.com/obc-onnx/obc/internal/testrun"
 	"github.com/obc-onnx/obc/onnxio"
 	"github.com/obc-onnx/obc/onnxio/convert"
 	"github.com/obc-onnx/obc/onnxio/onnxpb"
@@ -98,19 +98,8 @@ func withDefault(b *tm.Builder, v float64) *tm.Builder {
 
 func run(t *testing.T, m *onnxio.Model) []float32 {
 	t.Helper()
-	g, err := graph.New(m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := exec.New(g, exec.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := e.Run(t.Context(), map[string]*onnxio.Tensor{"x": onnxio.TensorOf([]float32{-1, 2}, 2)}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out["y"].Float32s()
+	x := onnxio.TensorOf([]float32{-1, 2}, 2)
+	return testrun.Model(t, m, map[string]*onnxio.Tensor{"x": x}, exec.Options{}, nil)["y"].Float32s()
 }
 
 // TestInlineErrors are calls that have no finite or no right body.

@@ -1,7 +1,6 @@
 package ops_test
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/internal/testmodel"
+	"github.com/obc-onnx/obc/internal/testrun"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -93,25 +93,14 @@ func runCodes(t *testing.T, build func(b *testmodel.Builder), threads int, h *ex
 	t.Helper()
 	b := codesBuilder()
 	build(b)
-	g, err := graph.New(b.Outputs("y").Model())
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := exec.New(g, exec.Options{Threads: threads, Trace: func(nodes []*graph.Node, _ time.Duration) {
+	o := exec.Options{Threads: threads, Trace: func(nodes []*graph.Node, _ time.Duration) {
 		var ops []string
 		for _, n := range nodes {
 			ops = append(ops, n.Op())
 		}
 		together = append(together, strings.Join(ops, "+"))
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := e.Run(context.Background(), codeFeeds(), h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out["y"].Data.([]uint8), together
+	}}
+	return testrun.Model(t, b.Outputs("y").Model(), codeFeeds(), o, h)["y"].Data.([]uint8), together
 }
 
 // TestFusionOfCodes: what runs together between the codes equals the operator on codes bit by bit, for any number of threads, and the
@@ -123,7 +112,7 @@ func TestFusionOfCodes(t *testing.T) {
 			if fused := slices.ContainsFunc(together, func(s string) bool { return strings.HasSuffix(s, "+QuantizeLinear") }); fused != (c.operator != "") {
 				t.Fatalf("ran together: %v", together)
 			}
-			single, _ := runCodes(t, c.build, 2, &exec.Hooks{After: func(*graph.Node, []*onnxio.Tensor, []*onnxio.Tensor) error { return nil }})
+			single, _ := runCodes(t, c.build, 2, testrun.NodeByNode)
 			inner := 0
 			for i, v := range got {
 				if d := int(v) - int(single[i]); d < -1 || d > 1 {

@@ -1,7 +1,6 @@
 package ops_test
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/internal/testmodel"
+	"github.com/obc-onnx/obc/internal/testrun"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -92,27 +92,16 @@ func runProduct(t *testing.T, build func(b *testmodel.Builder), threads int, h *
 	t.Helper()
 	b := productBuilder()
 	build(b)
-	g, err := graph.New(b.Outputs("y").Model())
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := exec.New(g, exec.Options{Threads: threads, Trace: func(nodes []*graph.Node, _ time.Duration) {
+	o := exec.Options{Threads: threads, Trace: func(nodes []*graph.Node, _ time.Duration) {
 		var ops []string
 		for _, n := range nodes {
 			ops = append(ops, n.Op())
 		}
 		together = append(together, strings.Join(ops, "+"))
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}}
 	feeds := codeFeeds()
 	feeds["add"] = noise(30, 3, 4, 9, 10)
-	out, err := e.Run(context.Background(), feeds, h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out["y"], together
+	return testrun.Model(t, b.Outputs("y").Model(), feeds, o, h)["y"], together
 }
 
 func TestFusionOfCodeProducts(t *testing.T) {
@@ -130,7 +119,7 @@ func TestFusionOfCodeProducts(t *testing.T) {
 			}
 			want, _ := runProduct(t, c.operator, 1, nil)
 			again, _ := runProduct(t, c.build, 3, nil)
-			single, _ := runProduct(t, c.build, 2, &exec.Hooks{After: func(*graph.Node, []*onnxio.Tensor, []*onnxio.Tensor) error { return nil }})
+			single, _ := runProduct(t, c.build, 2, testrun.NodeByNode)
 			g, w, a, s := values(t, got), values(t, want), values(t, again), values(t, single)
 			if !slices.Equal(g, w) {
 				t.Errorf("the result is not that of the operator")

@@ -8,6 +8,7 @@ import (
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/internal/testmodel"
+	"github.com/obc-onnx/obc/internal/testrun"
 	"github.com/obc-onnx/obc/onnxio"
 )
 
@@ -71,7 +72,7 @@ func TestFusionOfWeightCodes(t *testing.T) {
 			if want := run("com.microsoft::MatMulNBits", nil, "N", n, "K", k, "bits", bits, "block_size", size, "accuracy_level", 4); !slices.Equal(got, want) {
 				t.Errorf("blocked %v, %d rows: not the result of MatMulNBits", blocked, rows)
 			}
-			watch := &exec.Hooks{After: func(*graph.Node, []*onnxio.Tensor, []*onnxio.Tensor) error { return nil }}
+			watch := testrun.NodeByNode
 			apart := run("", watch)
 			exact := run("com.microsoft::MatMulNBits", nil, "N", n, "K", k, "bits", bits, "block_size", size)
 			near := 0.03 * max(slices.Max(apart), -slices.Min(apart)) // rows of 8 bits
