@@ -9,6 +9,9 @@ import (
 // maxFolded bounds the elements of a result that is computed at all, before its size in the file is looked at.
 const maxFolded = 1 << 28
 
+// leastShared is the size of a constant from which a view of it is left in place while others read the constant too.
+const leastShared = 1 << 10
+
 // fold computes a node that reads constants only, and makes its outputs initializers.
 func (s *simplifier) fold(n *Node) bool {
 	if n.is("Constant") {
@@ -96,6 +99,8 @@ func (s *simplifier) affordable(n *Node, out []*onnxio.Tensor) bool {
 		}
 		if t, ok := v.Const(); ok && s.goes(v, t) {
 			growth -= bytes(t)
+		} else if ok && i == 0 && viewOf(n) && bytes(t) >= leastShared {
+			return false // layers are found behind it, and stay one with what else reads the constant
 		} else if ok && bytes(t) > s.MaxGrowth {
 			stays = append(stays, v)
 		}

@@ -31,7 +31,12 @@ func (a arrays) Batch(_ context.Context, lo, hi int) (map[string]*onnxio.Tensor,
 	feeds := map[string]*onnxio.Tensor{}
 	for i, t := range a.data {
 		per := t.Len() / t.Shape[0]
-		feeds[a.names[i]] = onnxio.TensorOf(t.Float32s()[lo*per:hi*per], append([]int{hi - lo}, t.Shape[1:]...)...)
+		shape := append([]int{hi - lo}, t.Shape[1:]...)
+		if t.Type == onnxio.Int64 {
+			feeds[a.names[i]] = onnxio.TensorOf(t.Int64s()[lo*per:hi*per], shape...)
+			continue
+		}
+		feeds[a.names[i]] = onnxio.TensorOf(t.Float32s()[lo*per:hi*per], shape...)
 	}
 	return feeds, nil
 }

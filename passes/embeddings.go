@@ -14,6 +14,9 @@ import (
 // leastEmbedding is how many numbers a table must have for its codes to be worth three more nodes.
 const leastEmbedding = 1 << 12
 
+// leastTied is the same for tables from which a layer took a copy, now codes: the file is not to grow by it.
+const leastTied = 1 << 10
+
 // quantizeEmbeddings stores tables of float32 whose rows Gather picks as int8, with a scale for each row. An embedding is a layer whose
 // inputs are one-hot: its Hessian is diagonal, the rows' columns have no part in each other's error, and rounding to nearest is the
 // solution that the exact method would give. Gather picks codes and scales then, and their product is what it picked before:
@@ -37,7 +40,11 @@ func (quantizeEmbeddings) Apply(ctx context.Context, s *State) (PassReport, erro
 	})
 	for _, v := range tables {
 		t, ok := v.Const()
-		if !ok || t.Rank() != 2 || t.Type != onnxio.Float32 || t.Len() < max(leastEmbedding, s.Recipe.MinSize) {
+		least := leastEmbedding
+		if slices.ContainsFunc(s.active(), func(l *LayerState) bool { return l.SharedAs == v.Name && len(l.Shared) > 0 }) {
+			least = leastTied
+		}
+		if !ok || t.Rank() != 2 || t.Type != onnxio.Float32 || t.Len() < max(least, s.Recipe.MinSize) {
 			continue
 		}
 		if other := otherReader(v); other != "" {

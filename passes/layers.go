@@ -3,6 +3,7 @@ package passes
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/obc-onnx/obc/graph"
 )
@@ -13,6 +14,19 @@ type findLayers struct{}
 func (findLayers) Name() string { return "layers" }
 
 func (findLayers) Apply(ctx context.Context, s *State) (PassReport, error) {
+	r := PassReport{}
+	tied, err := graph.Tie(s.Graph)
+	if err != nil {
+		return r, err
+	}
+	if len(tied) > 0 {
+		if err := s.Graph.Sync(); err != nil {
+			return r, err
+		}
+		for _, n := range tied {
+			r.Notes = append(r.Notes, fmt.Sprintf("%v reads its weight as the other nodes do that share it: they are one layer", n))
+		}
+	}
 	layers, skipped := graph.Layers(s.Graph)
 	infos := make([]LayerInfo, len(layers))
 	for i, l := range layers {
@@ -20,7 +34,7 @@ func (findLayers) Apply(ctx context.Context, s *State) (PassReport, error) {
 	}
 	plans, err := s.Recipe.Plan(infos)
 	if err != nil {
-		return PassReport{}, err
+		return r, err
 	}
 	for _, k := range skipped {
 		s.Report.Kept = append(s.Report.Kept, KeptLayer{k.Node.Name(), k.Node.Op(), k.Reason})
@@ -30,10 +44,13 @@ func (findLayers) Apply(ctx context.Context, s *State) (PassReport, error) {
 	for i, l := range layers {
 		w, err := l.Matrix()
 		if err != nil {
-			return PassReport{}, err
+			return r, err
 		}
 		ls := &LayerState{Layer: l, Plan: plans[i], ActBits: s.Recipe.Activations.Bits, Zeros: zeros(w), Came: cameWith(l), Report: layerReport(l)}
 		s.Layers = append(s.Layers, ls)
+		if ls.Shared, ls.SharedAs = l.Sharers(), l.Source().Name; ls.Plan.Keep == "" && !ls.Plan.Asked {
+			ls.Plan.Keep = ls.wouldDouble(s.Recipe)
+		}
 		if ls.Plan.Keep == "" {
 			ls.Plan.Keep = ls.idle(s.Recipe)
 		}
@@ -44,9 +61,22 @@ func (findLayers) Apply(ctx context.Context, s *State) (PassReport, error) {
 		work++
 	}
 	if work == 0 {
-		return PassReport{}, nothingChanged(s.Report.Kept)
+		return r, nothingChanged(s.Report.Kept)
 	}
-	return PassReport{Changes: work}, nil
+	r.Changes = work
+	return r, nil
+}
+
+// wouldDouble tells why a layer is left dense whose weight something else reads too, or is empty: zeros in float weights would only add a second
+// copy, for what is right for the layer's inputs is not for those of others, an embedding's Gather say. Codes are smaller than
+// what they stand beside.
+func (l *LayerState) wouldDouble(r *Recipe) string {
+	if len(l.Shared) == 0 || !l.Plan.prunes() && !strings.HasPrefix(r.Target, "flops=") || l.Plan.Weights.Bits > 0 && r.Form != "float" ||
+		r.Target != "" && !strings.HasPrefix(r.Target, "flops=") {
+		return ""
+	}
+	return fmt.Sprintf("its weight %q is read by %s too, and pruned it would be stored beside the dense one: quantize it, or name the layer (--include, or a rule with keep: false) to have it so",
+		l.SharedAs, strings.Join(l.Shared, ", "))
 }
 
 // layerInfo is what the recipe's rules look at.

@@ -20,7 +20,8 @@ type LayerInfo struct {
 // Plan is what the recipe says about one layer. Keep tells why it is left dense, or is empty.
 type Plan struct {
 	Settings
-	Keep string
+	Keep  string
+	Asked bool // the layer is included by a name of its own, or kept in by a rule that says keep: false
 }
 
 // Plan resolves the recipe for the model's layers, given in topological order. A glob that matches no layer, or an operator
@@ -45,7 +46,7 @@ func (r *Recipe) Plan(layers []LayerInfo) ([]Plan, error) {
 			}
 			plans[j].Settings = u.apply(plans[j].Settings)
 			if u.Keep != nil {
-				plans[j].Keep = ""
+				plans[j].Keep, plans[j].Asked = "", !*u.Keep
 				if *u.Keep {
 					plans[j].Keep = fmt.Sprintf("kept by rule %d of the recipe", i+1)
 				}
@@ -93,6 +94,8 @@ func (r *Recipe) include(layers []LayerInfo, plans []Plan) error {
 	for j := range plans {
 		if !wanted[j] {
 			plans[j].Keep = "not among the layers to include"
+		} else if plans[j].Keep == "" {
+			plans[j].Asked = true
 		}
 	}
 	return nil

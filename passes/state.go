@@ -54,6 +54,8 @@ type State struct {
 type LayerState struct {
 	*graph.Layer
 	Plan     Plan           // what the recipe says about it
+	Shared   []string       // what else reads the constant that holds the weight: nodes that are not of this layer, outputs
+	SharedAs string         // that constant's name
 	ActBits  int            // to quantize its input to; 0: float
 	Zeros    float64        // share of zeros in the weight as it came in
 	Came     width          // how many bits weight and input came in with; floatBits for inputs of any float type

@@ -46,6 +46,7 @@ func (write) Apply(ctx context.Context, s *State) (PassReport, error) {
 			return PassReport{}, fmt.Errorf("%v: %w", l, err)
 		}
 	}
+	w.noteCopies()
 	if err := s.Graph.Sync(); err != nil {
 		return PassReport{}, err
 	}
@@ -133,6 +134,30 @@ func (w *writer) layer(l *LayerState) error {
 		}
 	}
 	return nil
+}
+
+// noteCopies tells of float weights that stay in the file, because something else reads them, beside what a layer reads now.
+func (w *writer) noteCopies() {
+	compressed := map[graph.Use]bool{}
+	for _, l := range w.Layers {
+		if l.Solution != nil {
+			for _, n := range l.Nodes {
+				compressed[graph.Use{Node: n, Index: l.WeightIndex()}] = true
+			}
+		}
+	}
+	for _, l := range w.Layers {
+		if l.Solution == nil || len(l.Shared) == 0 {
+			continue
+		}
+		v := w.Graph.Value(l.SharedAs)
+		if v == nil || !v.IsConst() || !v.Type.IsFloat() {
+			continue
+		}
+		if left := graph.Readers(v, func(u graph.Use) bool { return compressed[u] }); len(left) > 0 {
+			w.note("%v: its weight %q is in the file twice, as %s for the layer and as it was for %s", l, v.Name, l.Report.Form, strings.Join(left, ", "))
+		}
+	}
 }
 
 // float puts the values in place.
