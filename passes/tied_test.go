@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
 	"github.com/obc-onnx/obc/internal/testmodel"
 	"github.com/obc-onnx/obc/internal/testrun"
@@ -84,5 +85,46 @@ func TestTiedWeights(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestReluBeforeSmallTypes: a quantizer to a type of fewer than 8 bits has zero point 0 behind a Relu, which ONNX Runtime 1.32 drops there.
+// Where nodes that share a weight share a grid with another one, the codes stay in uint8.
+func TestReluBeforeSmallTypes(t *testing.T) {
+	m := testmodel.New(21).Input("x", onnxio.Float32, "N", 16).Init("W", randoms(1, 0.2, 16, 16)).Init("V", randoms(2, 0.2, 16, 16)).
+		Node("MatMul", "x W -> a").Node("Relu", "a -> r").Node("MatMul", "r W -> b").
+		Node("Relu", "b -> s").Node("MatMul", "s V -> y").Output("y", onnxio.Float32, "N", 16).Model()
+	data := arrays{[]string{"x"}, []*onnxio.Tensor{randoms(9, 1, 40, 16)}}
+	res, err := Compress(t.Context(), m, data, withoutCorrection(recipeOf(t, "{weights: {bits: 8}, activations: {bits: 4}, container: exact}")), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := graph.New(res.Model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]onnxio.DataType{} // by what is quantized
+	for _, n := range g.Nodes {
+		if n.Op() != "QuantizeLinear" {
+			continue
+		}
+		zero, ok := n.In(2).Const()
+		if !ok {
+			t.Fatalf("%v has no zero point", n)
+		}
+		kinds[n.In(0).Name] = zero.Type
+		wide, err := zero.ConvertTo(onnxio.Int64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if relu := n.In(0).Producer != nil && n.In(0).Producer.Op() == "Relu"; relu && zero.Type.Bits() < 8 && wide.Int64s()[0] != 0 {
+			t.Errorf("%v: %v behind a Relu with zero point %d", n, zero.Type, wide.Int64s()[0])
+		}
+	}
+	if kinds["x"] != onnxio.Uint4 || kinds["r"] != onnxio.Uint8 || kinds["s"] != onnxio.Uint4 {
+		t.Errorf("rounded in %v", kinds)
+	}
+	if notes := fmt.Sprint(res.Report.Passes); !strings.Contains(notes, `value "r" (float32[N 16]) is rounded to 4 bits in uint8`) {
+		t.Errorf("notes %s", notes)
 	}
 }

@@ -197,7 +197,7 @@ func (w *writer) addQuantizer(v *graph.Value, grid ActGrid) (*graph.Value, error
 		name = fmt.Sprintf("%s_%dbit", name, grid.Bits)
 	}
 	container := onnxio.Uint8
-	if w.Recipe.Container == "exact" && (grid.Bits == 4 || grid.Bits == 2) {
+	if w.Recipe.Container == "exact" && (grid.Bits == 4 || grid.Bits == 2) && !w.losesRelu(v, grid) {
 		container = map[int]onnxio.DataType{4: onnxio.Uint4, 2: onnxio.Uint2}[grid.Bits]
 		w.need(map[int]int{4: 21, 2: 25}[grid.Bits])
 	}
@@ -237,6 +237,18 @@ func (w *writer) addQuantizer(v *graph.Value, grid ActGrid) (*graph.Value, error
 		back.Producer.SetInt("to", int64(v.Type))
 	}
 	return back, err
+}
+
+// losesRelu reports whether ONNX Runtime 1.32 would take away the Relu that computes v, as if a quantizer to a type below 8 bits stood for it
+// whatever its zero point. Such a quantizer has another zero point than 0 where the grid is that of several inputs, of nodes
+// that share a weight, and not all of them are behind a Relu.
+func (w *writer) losesRelu(v *graph.Value, grid ActGrid) bool {
+	n := v.Producer
+	if n == nil || n.Domain() != "" || n.Op() != "Relu" || grid.Zero == 0 {
+		return false
+	}
+	w.note("%v is rounded to %d bits in uint8: ONNX Runtime 1.32 drops a Relu before smaller types whose zero point is not 0, as here, where nodes share a weight", v, grid.Bits)
+	return true
 }
 
 // addOp adds an operator before at, with a fresh output of the first input's shape.
