@@ -91,7 +91,7 @@ func (r reading) readAs(as *Node) (bool, error) {
 	if n == as || n.Op() == as.Op() && viewKey(n.In(1)) == viewKey(w) && n.Int("transB", 0) == as.Int("transB", 0) || !w.Graph.encloses(n.Graph) {
 		return false, nil
 	}
-	if n.is("Gemm") && as.is("MatMul") && !plainGemm(n) {
+	if n.is("Gemm") && as.is("MatMul") && !PlainGemm(n) {
 		return false, nil
 	}
 	old := n.In(1)
@@ -99,7 +99,7 @@ func (r reading) readAs(as *Node) (bool, error) {
 	old.sweep()
 	switch {
 	case n.Op() != as.Op():
-		return true, n.split()
+		return true, SplitGemm(n, "Add")
 	case as.Int("transB", 0) != 0:
 		n.SetInt("transB", 1)
 	case n.is("Gemm"):
@@ -108,13 +108,13 @@ func (r reading) readAs(as *Node) (bool, error) {
 	return true, nil
 }
 
-// plainGemm reports whether a Gemm is x B, B maybe transposed, and an addition.
-func plainGemm(n *Node) bool {
-	return n.Int("transA", 0) == 0 && n.Float("alpha", 1) == 1 && (n.In(2) == nil || n.Float("beta", 1) == 1)
+// PlainGemm reports whether n is a Gemm that multiplies by its second factor, maybe transposed, and adds the third.
+func PlainGemm(n *Node) bool {
+	return n.is("Gemm") && n.Int("transA", 0) == 0 && n.Float("alpha", 1) == 1 && (n.In(2) == nil || n.Float("beta", 1) == 1)
 }
 
-// split makes a MatMul of a plain Gemm whose weight is not transposed any more, and an Add of its bias.
-func (n *Node) split() error {
+// SplitGemm makes a MatMul of a plain Gemm whose weight is not transposed, and an addition of its bias, if any: Add or Sum.
+func SplitGemm(n *Node, addition string) error {
 	bias, y := n.In(2), n.Out(0)
 	if len(n.Inputs) > 2 {
 		n.SetInput(2, nil)
@@ -138,7 +138,7 @@ func (n *Node) split() error {
 		after = g.Nodes[n.index+1]
 	}
 	_, err := g.AddNode(&onnxpb.NodeProto{
-		OpType: proto.String("Add"), Name: proto.String(g.FreshName(n.Name() + "_add_bias")),
+		OpType: &addition, Name: proto.String(g.FreshName(n.Name() + "_add_bias")),
 		Input: []string{product.Name, bias.Name}, Output: []string{y.Name},
 	}, after)
 	return err

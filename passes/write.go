@@ -126,7 +126,7 @@ func (w *writer) layer(l *LayerState) error {
 		return err
 	}
 	if !t.beside {
-		return nil
+		return w.unfuse(l)
 	}
 	for _, n := range l.Nodes {
 		if err := w.bias(l, n, t); err != nil {
