@@ -68,6 +68,9 @@ func (l LayerReport) facts() [][2]string {
 	if l.ActBits > 0 {
 		f = append(f, [2]string{"activation_bits", strconv.Itoa(l.ActBits)})
 	}
+	if l.Scaled {
+		f = append(f, [2]string{"scaled_outputs", "true"})
+	}
 	return append(f, [2]string{"loss", number(l.Loss)}, [2]string{"relative_loss", number(l.RelativeLoss)})
 }
 

@@ -242,6 +242,7 @@ func (l *LayerState) scaleOutputs(by []float32) error {
 	if err := l.SetMatrix(w); err != nil {
 		return err
 	}
+	l.Report.Scaled = true
 	return l.SetBias(l.Nodes[0], bias)
 }
 

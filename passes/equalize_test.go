@@ -5,6 +5,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/obc-onnx/obc/graph"
+	"github.com/obc-onnx/obc/internal/exec"
+	"github.com/obc-onnx/obc/internal/score"
 	"github.com/obc-onnx/obc/internal/testmodel"
 	"github.com/obc-onnx/obc/onnxio"
 )
@@ -94,6 +97,11 @@ func TestEqualizeChains(t *testing.T) {
 			t.Fatal(err)
 		}
 		found[e] = outputError(t, m, res.Model, data)
+		for _, l := range comparedLayers(t, m, res.Model, data) {
+			if l.Scaled != (l.SNR < 20) { // told of layers whose values are on another scale, and of no others
+				t.Errorf("%s: layer %q has %.1f dB, noted as scaled: %v", e, l.Name, l.SNR, l.Scaled)
+			}
+		}
 		for _, n := range res.Model.Proto.Graph.Node {
 			if n.GetOpType() == "Mul" && (e != "0.7" || n.Input[0] != "x") {
 				t.Errorf("%s: node %q multiplies", e, n.GetName())
@@ -103,6 +111,23 @@ func TestEqualizeChains(t *testing.T) {
 	if found["0.7"] > 0.5*found["0"] || found["auto"] != found["0"] {
 		t.Errorf("output errors %v", found)
 	}
+}
+
+// comparedLayers is how obc compare sees two models.
+func comparedLayers(t *testing.T, dense, other *onnxio.Model, data arrays) []score.Named {
+	t.Helper()
+	var graphs [2]*graph.Graph
+	for i, m := range []*onnxio.Model{dense, other} {
+		var err error
+		if graphs[i], err = graph.New(m.Clone()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := score.Compare(t.Context(), graphs[0], graphs[1], data, data.Len(), exec.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Layers
 }
 
 // TestPredictor compares the predicted error of one layer with the measured one.

@@ -44,8 +44,9 @@ type LayerReport struct {
 	Raised       int     `json:"damping_raised,omitempty"`
 	LeftDense    int     `json:"columns_left_dense,omitempty"` // columns that the pattern does not reach: M or c does not divide the input channels
 	DeadColumns  int     `json:"dead_columns,omitempty"`
-	MACs         int64   `json:"macs"` // per sample, dense
-	Form         string  `json:"form"` // how the weight is stored: "float32", "int8", "int4", ...
+	MACs         int64   `json:"macs"`                     // per sample, dense
+	Scaled       bool    `json:"scaled_outputs,omitempty"` // equalization scaled its output channels, for the layers that read them
+	Form         string  `json:"form"`                     // how the weight is stored: "float32", "int8", "int4", ...
 	Seconds      float64 `json:"seconds"`
 }
 

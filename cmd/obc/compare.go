@@ -91,6 +91,15 @@ func compared(c *score.Compared) text {
 		return t
 	}
 	t := text{tables: []report.Table{rows("Layers", c.Layers), rows("Outputs", c.Outputs)}, lines: []string{fmt.Sprintf("%d samples", c.Samples)}}
+	var scaled []string
+	for _, l := range c.Layers {
+		if l.Scaled {
+			scaled = append(scaled, l.Name)
+		}
+	}
+	if len(scaled) > 0 {
+		t.lines = append(t.lines, "in the second model, equalization has scaled the output channels of these layers, and what reads them takes it back: their figures are no losses: "+strings.Join(scaled, ", "))
+	}
 	if len(c.Alone) > 0 {
 		t.lines = append(t.lines, "not in the second model under the same name: "+strings.Join(c.Alone, ", "))
 	}

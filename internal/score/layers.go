@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/obc-onnx/obc/calib"
 	"github.com/obc-onnx/obc/graph"
@@ -23,6 +24,8 @@ type Compared struct {
 type Named struct {
 	Name string `json:"name"` // of the layer or output
 	Op   string `json:"op,omitempty"`
+	// Scaled tells that equalization has scaled the channels of the other model's value: the difference is between values of two scales.
+	Scaled bool `json:"scaled,omitempty"`
 	Difference
 }
 
@@ -79,11 +82,11 @@ func Compare(ctx context.Context, ref, other *graph.Graph, data calib.Dataset, b
 		return nil, err
 	}
 	for i, p := range pairs {
-		c.Layers = append(c.Layers, Named{p.name, p.op, sums[i].Result()})
+		c.Layers = append(c.Layers, Named{p.name, p.op, scaled(other, p), sums[i].Result()})
 	}
 	for _, v := range ref.Outputs {
 		if sum := outs[v.Name]; sum != nil {
-			c.Outputs = append(c.Outputs, Named{v.Name, "", sum.Result()})
+			c.Outputs = append(c.Outputs, Named{v.Name, "", false, sum.Result()})
 		}
 	}
 	return c, nil
@@ -112,6 +115,23 @@ func (c *Compared) pair(ref, other *graph.Graph) []pair {
 		}
 	}
 	return pairs
+}
+
+// scaled reports whether obc has noted of the other graph's layer that its output channels were scaled: at the node, or, in files whose
+// nodes hold no metadata, at the model.
+func scaled(other *graph.Graph, p pair) bool {
+	const key, note = "obc.scaled_outputs", "scaled_outputs=true"
+	for _, m := range p.other.Proto.MetadataProps {
+		if m.GetKey() == key {
+			return m.GetValue() == "true"
+		}
+	}
+	for _, m := range other.Model.Proto.MetadataProps {
+		if m.GetKey() == "obc.layer."+p.name {
+			return strings.Contains(m.GetValue(), note)
+		}
+	}
+	return false
 }
 
 // last is the node of the reference whose value the node of n's name gives in the graph other, into which a BatchNormalization or the
