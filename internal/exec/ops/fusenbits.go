@@ -96,6 +96,24 @@ func (w *weightCodes) unpack(codes, scale, zero *tensor, lowest float64) bool {
 	return true
 }
 
+// staysFloat reports whether ONNX Runtime 1.32 multiplies by the decoded weights: where limits follow the product whose result one node reads, it
+// looks for a QuantizeLinear there. A bias that k has taken belongs to the product where that is a matrix, which becomes a Gemm.
+func staysFloat(n *graph.Node, k *chain) bool {
+	last := n
+	if n.Op() == "MatMul" && k.bias != nil && len(shapeOf(n, 0)) == 2 {
+		last = k.last()
+	}
+	if len(last.Out(0).Uses) != 1 {
+		return false
+	}
+	limits := last.Out(0).Uses[0].Node
+	if limits.Domain() != "" || limits.Op() != "Relu" && limits.Op() != "Clip" || limits.Graph != n.Graph {
+		return false
+	}
+	y := limits.Out(0)
+	return !y.IsOutput && len(y.Uses) == 1
+}
+
 // fuseWeightCodes: a product with weights in codes, and what follows it, on the codes: with the rows of the other operand rounded to 8 bits,
 // block by block. ONNX Runtime makes MatMulNBits at accuracy level 4 of the same nodes, unless the other operand comes from codes of 8 bits.
 func fuseWeightCodes(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
@@ -116,8 +134,13 @@ func fuseWeightCodes(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
 	} else {
 		k.takeBias(p, w.n)
 	}
+	if staysFloat(n, k) {
+		return nil, nil
+	}
 	if !k.takeGelu(p) {
-		k.takeAdd(p)
+		if k.takeAdd(p); n.Op() == "MatMul" && k.bias == nil && k.add != nil && len(shapeOf(n, 0)) == 2 && len(k.add.Shape) == 2 {
+			return nil, nil // ONNX Runtime makes a Gemm of it, whose C is not constant
+		}
 		k.takeLimits(p)
 	}
 	packed := kernel.PackNBits(w.n, w.k, w.block, w.wide, w.codes, w.scale, w.zero)

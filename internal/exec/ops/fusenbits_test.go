@@ -87,3 +87,48 @@ func TestFusionOfWeightCodes(t *testing.T) {
 		}
 	}
 }
+
+// TestWeightCodesThatStayFloat: what ONNX Runtime 1.32 does not make MatMulNBits of gives the numbers of the nodes one by one.
+func TestWeightCodesThatStayFloat(t *testing.T) {
+	const k, n, rows = 32, 8, 5
+	codes := onnxio.NewTensor(onnxio.Int8, k, n)
+	for i, v := range noise(8, k*n).Float32s() {
+		codes.Data.([]int8)[i] = int8(max(-127, min(127, 40*v)))
+	}
+	for name, c := range map[string]struct {
+		build func(b *testmodel.Builder)
+		exact bool
+	}{
+		"limits that one node reads": {func(b *testmodel.Builder) {
+			b.Node("MatMul", "x w -> m").Node("Relu", "m -> a").Node("Sigmoid", "a -> y")
+		}, true},
+		"limits behind the bias of a matrix": {func(b *testmodel.Builder) {
+			b.Node("MatMul", "x w -> m").Node("Add", "m b -> t").Node("Relu", "t -> a").Node("Sigmoid", "a -> y")
+		}, true},
+		"limits that are the output": {func(b *testmodel.Builder) { b.Node("MatMul", "x w -> m").Node("Relu", "m -> y") }, false},
+		"limits that two nodes read": {func(b *testmodel.Builder) {
+			b.Node("MatMul", "x w -> m").Node("Relu", "m -> a").Node("Add", "a a -> y")
+		}, false},
+		"addend of a matrix's own size": {func(b *testmodel.Builder) { b.Node("MatMul", "x w -> m").Node("Add", "m add -> y") }, true},
+	} {
+		b := testmodel.New(21).Input("x", onnxio.Float32, rows, k).Input("add", onnxio.Float32, rows, n).Init("q", codes).Init("s", noise(5, n)).Init("b", noise(6, n)).
+			Node("DequantizeLinear", "q s -> w", "axis", 1)
+		c.build(b)
+		g, err := graph.New(b.Outputs("y").Model())
+		if err != nil {
+			t.Fatal(err)
+		}
+		feeds := map[string]*onnxio.Tensor{"x": noise(7, rows, k), "add": noise(9, rows, n)}
+		got, err := runWith(g, feeds, exec.Options{Threads: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := runWith(g, feeds, exec.Options{Threads: 1, Float64: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if exact := roughly(want["y"], got["y"], 1e-5) == nil; exact != c.exact {
+			t.Errorf("%s: as the nodes one by one: %v", name, exact)
+		}
+	}
+}
