@@ -155,17 +155,8 @@ func SparseGPTNM(ctx context.Context, w Matrix, p *Prepared, n, m int, o Options
 	return &Result{W: out, Loss: Loss(w, out, p.H), LeftDense: w.Cols - p.whole(m)}, nil
 }
 
-// sparseGPTBlock is how many columns SparseGPTUnstructured chooses among at a time (the method's published block size).
+// sparseGPTBlock is how many columns SparseGPTBlocks chooses among at a time (the method's published block size).
 const sparseGPTBlock = 128
-
-// SparseGPTUnstructured is SparseGPTBlocks of one matrix and single weights.
-func SparseGPTUnstructured(ctx context.Context, w Matrix, p *Prepared, share float64, o Options) (*Result, error) {
-	r, err := SparseGPTBlocks(ctx, []Matrix{w}, []*Prepared{p}, 1, share, o)
-	if err != nil {
-		return nil, err
-	}
-	return r[0], nil
-}
 
 // SparseGPTBlocks removes the given share of the blocks of c columns of several matrices of equal shape, each with its own Hessian, in
 // fixed column order: within each stretch of 128 columns the blocks of least cost over all rows of all matrices are chosen when the
