@@ -107,7 +107,7 @@ func TestHelpersLeave(t *testing.T) {
 	Wake(8)
 	Parallel(8, 8, func(_, _ int) { time.Sleep(time.Millisecond) })
 	for range 1000 {
-		if helpers.waiting.Load() == 0 && runtime.NumGoroutine() <= before {
+		if helpers.waiting.Load() == 0 && helpers.alive.Load() == 0 && runtime.NumGoroutine() <= before {
 			break
 		}
 		time.Sleep(time.Millisecond)
