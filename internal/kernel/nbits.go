@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"math"
 	"sync"
 )
@@ -151,10 +152,11 @@ func (w *NBits) Ints(m int, x, y []float32, e *Epilogue, threads int) {
 	defer nbitsPool.Put(s)
 	lda, ldd := w.blocks*w.block, 2*w.blocks
 	s.codes, s.d = grow(&s.codes, m*lda), grow(&s.d, m*ldd)
+	few := threads // for the rows of x, which are less work than the product
 	if m*w.K < smallProduct {
-		threads = min(threads, m*w.K/(smallProduct/8)+1)
+		few = min(threads, m*w.K/(smallProduct/16)+1)
 	}
-	Parallel(threads, m, func(from, to int) {
+	Parallel(few, m, func(from, to int) {
 		for r := from; r < to; r++ {
 			w.eachBlock(func(at, lo, hi int) {
 				dst, d := s.codes[r*lda+at*w.block:r*lda+(at+1)*w.block], s.d[r*ldd+2*at:]
@@ -182,23 +184,50 @@ func (w *NBits) eachBlock(fn func(at, lo, hi int)) {
 
 // roundBlock writes the codes of x, zeros behind them, and returns their step, and the step times their sum.
 func roundBlock(dst []byte, x []float32) (step, sum float32) {
-	var top uint32 // floats without sign order as integers
-	for _, v := range x {
-		top = max(top, math.Float32bits(v)&^(1<<31))
-	}
 	clear(dst[len(x):])
-	largest := math.Float32frombits(top)
+	largest := magnitude(x)
 	if largest == 0 {
 		clear(dst)
 		return 0, 0
 	}
 	active.round(dst[:len(x)], x, 127/largest, -128, 127, 0)
 	step = largest / 127
+	return step, step * float32(sumCodes(dst))
+}
+
+// magnitude is the largest |x|; NaN counts as larger than all else.
+func magnitude(x []float32) float32 {
+	var top [4]uint32 // floats without sign order as integers; four maxima that do not wait for each other
+	bits := func(v float32) uint32 { return math.Float32bits(v) &^ (1 << 31) }
+	for ; len(x) >= 4; x = x[4:] {
+		top[0], top[1] = max(top[0], bits(x[0])), max(top[1], bits(x[1]))
+		top[2], top[3] = max(top[2], bits(x[2])), max(top[3], bits(x[3]))
+	}
+	for _, v := range x {
+		top[0] = max(top[0], bits(v))
+	}
+	return math.Float32frombits(max(top[0], top[1], top[2], top[3]))
+}
+
+// sumCodes adds up signed bytes, eight at a time: as bytes from 0 on, in four lanes of 16 bits, of which 64 rounds fill none.
+func sumCodes(codes []byte) int32 {
+	const signs, low = 0x8080808080808080, 0x00ff00ff00ff00ff
 	total := int32(0)
-	for _, v := range dst {
+	for len(codes) >= 8 {
+		part := codes[:min(len(codes), 8*64)&^7]
+		codes = codes[len(part):]
+		total -= 128 * int32(len(part))
+		lanes := uint64(0)
+		for ; len(part) > 0; part = part[8:] {
+			v := binary.LittleEndian.Uint64(part) ^ signs
+			lanes += v&low + v>>8&low
+		}
+		total += int32(lanes&0xffff + lanes>>16&0xffff + lanes>>32&0xffff + lanes>>48)
+	}
+	for _, v := range codes {
 		total += int32(int8(v))
 	}
-	return step, step * float32(total)
+	return total
 }
 
 // run computes tile by tile; tile sets rows from i on of some columns of a panel.

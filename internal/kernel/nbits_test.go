@@ -88,3 +88,30 @@ func BenchmarkNBits(b *testing.B) {
 	b.Run("ints", func(b *testing.B) { fastest(b, 2*n*k, func() { w.Ints(1, x, y, nil, 1) }) })
 	b.Run("dequantized", func(b *testing.B) { fastest(b, 2*n*k, func() { SgemmPackedB(false, 1, x, k, plain, y, n, nil, 1) }) })
 }
+
+func TestRoundBlockParts(t *testing.T) {
+	for _, n := range []int{0, 1, 7, 8, 31, 32, 100, 511, 512, 520, 1500} {
+		codes, x := make([]byte, n), make([]float32, n)
+		for i := range codes {
+			codes[i] = byte(37*i + 11)
+			if n > 600 {
+				codes[i] = 0x7f - byte(i/1024) // the lanes are fullest
+			}
+			x[i] = float32(int8(codes[i])) / 3
+		}
+		sum, top := int32(0), float32(0)
+		for i, v := range codes {
+			sum += int32(int8(v))
+			top = max(top, x[i], -x[i])
+		}
+		if got := sumCodes(codes); got != sum {
+			t.Errorf("%d codes: sum %d, want %d", n, got, sum)
+		}
+		if got := magnitude(x); got != top {
+			t.Errorf("%d numbers: magnitude %v, want %v", n, got, top)
+		}
+	}
+	if v := magnitude([]float32{1, float32(math.NaN()), float32(math.Inf(-1)), 2, 3}); v == v {
+		t.Errorf("magnitude %v of numbers with NaN", v)
+	}
+}
