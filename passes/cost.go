@@ -7,7 +7,7 @@ import (
 	"github.com/obc-onnx/obc/onnxio"
 )
 
-// floatBits is the width that counts for operands that are not quantized.
+// floatBits is the width that counts for weights that are not quantized.
 const floatBits = 32
 
 // count fills in what the model costs before and after; it is the last pass, for the annotations count among the bytes.
@@ -36,21 +36,12 @@ func (count) Apply(ctx context.Context, s *State) (PassReport, error) {
 	}
 	for _, o := range s.Fixed {
 		for _, c := range []*ModelCost{dense, &s.Report.Compressed} {
-			c.add(0, 0, float64(o.MACs()), widthOfFixed(o))
+			c.add(0, 0, float64(o.MACs()), width{o.WeightBits, o.InputBits})
 		}
 	}
 	var err error
 	s.Report.Compressed.Bytes, err = s.Model.SavedSize(s.Model.Path, onnxio.SaveOptions{})
 	return PassReport{}, err
-}
-
-// widthOfFixed is how many bits an integer operator multiplies.
-func widthOfFixed(o graph.IntegerOp) width {
-	w := width{o.WeightBits, o.InputBits}
-	if w.inputs == 0 {
-		w.inputs = floatBits
-	}
-	return w
 }
 
 // add counts one layer.
@@ -64,11 +55,7 @@ func (c *ModelCost) add(weights int, zeros, macs float64, w width) {
 	c.BOPs += bitOperations(macs*(1-zeros), w)
 }
 
-// bitOperations is MACs x bits, as the method's authors count: an operation is as wide as the wider of its operands, so that 8-bit
-// weights with 8-bit activations take a quarter of float32, and weights alone save nothing. Floats of any type count as 32 bits.
+// bitOperations is MACs x bits; see graph.OperationBits.
 func bitOperations(macs float64, w width) float64 {
-	if widest := max(w.weights, w.inputs); widest <= 8 {
-		return macs * float64(widest)
-	}
-	return macs * floatBits
+	return macs * float64(graph.OperationBits(w.weights, w.inputs))
 }

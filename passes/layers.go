@@ -46,7 +46,7 @@ func (findLayers) Apply(ctx context.Context, s *State) (PassReport, error) {
 		if err != nil {
 			return r, err
 		}
-		ls := &LayerState{Layer: l, Plan: plans[i], ActBits: s.Recipe.Activations.Bits, Zeros: zeros(w), Came: cameWith(l), Report: layerReport(l)}
+		ls := &LayerState{Layer: l, Plan: plans[i], ActBits: s.Recipe.Activations.Bits, Zeros: zeros(w), Came: width{l.WeightBits(), l.InputBits()}, Report: layerReport(l)}
 		s.Layers = append(s.Layers, ls)
 		if ls.Shared, ls.SharedAs = l.Sharers(), l.Source().Name; ls.Plan.Keep == "" && !ls.Plan.Asked {
 			ls.Plan.Keep = ls.wouldDouble(s.Recipe)
@@ -86,15 +86,6 @@ func layerInfo(l *graph.Layer) LayerInfo {
 		info.Names = append(info.Names, n.Name())
 	}
 	return info
-}
-
-// cameWith is how many bits a layer has in the model that came in.
-func cameWith(l *graph.Layer) width {
-	w := width{l.WeightBits(), l.InputBits()}
-	if w.inputs == 0 {
-		w.inputs = floatBits
-	}
-	return w
 }
 
 func layerReport(l *graph.Layer) LayerReport {

@@ -168,7 +168,7 @@ func (s *State) levels(l *LayerState, kind string) []level {
 	return list
 }
 
-// width is how many bits weights and inputs have.
+// width is how many bits weights and inputs have, 0 for inputs that are floats.
 type width struct{ weights, inputs int }
 
 // widths lists the bits that a search by BOPs or size tries: 8, and what the recipe says or 4 where it says nothing.
@@ -274,7 +274,7 @@ func fixedCost(kind string, o graph.IntegerOp) float64 {
 	case "flops":
 		return float64(o.MACs())
 	case "bops":
-		return bitOperations(float64(o.MACs()), widthOfFixed(o))
+		return bitOperations(float64(o.MACs()), width{o.WeightBits, o.InputBits})
 	}
 	return float64(o.Weights) * float64(o.WeightBits)
 }

@@ -56,7 +56,7 @@ func testState(t *testing.T, m *onnxio.Model) *State {
 	s := &State{Recipe: DefaultRecipe(), Model: m, Graph: g, Report: &Report{Tool: "obc"}}
 	layers, _ := graph.Layers(g)
 	for _, l := range layers {
-		s.Layers = append(s.Layers, &LayerState{Layer: l, Came: cameWith(l), Plan: Plan{Settings: s.Recipe.Settings}})
+		s.Layers = append(s.Layers, &LayerState{Layer: l, Came: width{l.WeightBits(), l.InputBits()}, Plan: Plan{Settings: s.Recipe.Settings}})
 	}
 	return s
 }

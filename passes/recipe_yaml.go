@@ -107,9 +107,8 @@ func unknownKey(key string) string {
 		{"under weights", reflect.TypeFor[Weights]()}, {"under activations", reflect.TypeFor[Activations]()}, {"under keep", reflect.TypeFor[Ends]()},
 		{"in rules", reflect.TypeFor[Rule]()},
 	} {
-		for i := range p.of.NumField() {
-			switch k, _, _ := strings.Cut(p.of.Field(i).Tag.Get("yaml"), ","); {
-			case k == "":
+		for _, k := range suggest.Keys(p.of) {
+			switch {
 			case places[k] == "":
 				keys = append(keys, k)
 				places[k] = p.place

@@ -58,7 +58,7 @@ type LayerState struct {
 	SharedAs string         // that constant's name
 	ActBits  int            // to quantize its input to; 0: float
 	Zeros    float64        // share of zeros in the weight as it came in
-	Came     width          // how many bits weight and input came in with; floatBits for inputs of any float type
+	Came     width          // how many bits weight and input came in with
 	Solution *Solution      // nil while, or when, the layer is left dense
 	Input    *ActGrid       // how its input is quantized; nil: float
 	Moments  *calib.Moments // of the dense layer's output channels, bias included; nil until a correction asks for them

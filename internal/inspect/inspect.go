@@ -188,17 +188,13 @@ type totals struct {
 	known bool
 }
 
-// add counts multiplications, a share of them by zeros, of weights and inputs of so many bits, 0 for floats. An operation is as wide as
-// the wider of its operands, floats as 32 bits; those with zeros are none: as reports of obc compress count.
+// add counts multiplications, a share of them by zeros, of weights and inputs of so many bits, 0 for floats. Those with
+// zeros are none: as reports of obc compress count.
 func (t *totals) add(macs graph.Dim, zeros float64, bits, inputBits int) {
 	t.known = t.known && macs.Known()
 	n := max(macs.N, 0)
 	t.macs += n
-	widest := float64(max(bits, inputBits))
-	if bits == 0 || inputBits == 0 || widest > 8 {
-		widest = 32
-	}
-	t.bops += float64(n) * (1 - zeros) * widest
+	t.bops += float64(n) * (1 - zeros) * float64(graph.OperationBits(bits, inputBits))
 }
 
 // codeBits is the width of codes of a stored type: what obc noted about them where it used fewer bits than the type has.

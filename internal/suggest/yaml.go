@@ -44,14 +44,12 @@ func Key(key string, keys []string) string {
 	return fmt.Sprintf("unknown key %q", key)
 }
 
-// Keys lists the keys of YAML that values of the given struct types are read from.
-func Keys(types ...reflect.Type) []string {
+// Keys lists the keys of YAML that values of struct type t are read from.
+func Keys(t reflect.Type) []string {
 	var keys []string
-	for _, t := range types {
-		for i := range t.NumField() {
-			if key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); key != "" {
-				keys = append(keys, key)
-			}
+	for i := range t.NumField() {
+		if key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); key != "" {
+			keys = append(keys, key)
 		}
 	}
 	return keys
