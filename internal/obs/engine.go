@@ -191,8 +191,11 @@ func (e *engine[T]) reset(w []float32) {
 	}
 }
 
+// panelDepth is depthFor in whole units of c columns.
+func panelDepth(n, c int) int { return max(depthFor(n)/c, 1) * c }
+
 func (e *engine[T]) setDepth() {
-	e.depth = max(depthFor(e.n)/e.unit, 1) * e.unit
+	e.depth = panelDepth(e.n, e.unit)
 	e.stride = e.depth + 1
 }
 

@@ -352,29 +352,48 @@ func engineBytes[T number](e *engine[T]) int {
 	return n + 4*cap(e.at) + 4*cap(e.pos) + cap(e.gone)
 }
 
-// A trace that is kept takes no more than the memory limit; one byte less and it is not kept.
+// What is kept of a trace takes no more than the memory limit, and all of what fits is; the weights are the same whatever is kept.
 func TestTraceMemory(t *testing.T) {
-	for _, d := range []int{40, 200, 400} {
-		for _, c := range []int{1, 4, 40} {
-			pr := randomProblem(3, d, 2*d, 5)
+	ctx := context.Background()
+	const rows = 5
+	for _, d := range []int{40, 200, 700} {
+		for _, c := range []int{1, 3, 4, 40} {
+			pr := randomProblem(rows, d, 2*d, 5)
 			p := mustPrepare(t, pr, 0.01)
-			most := pathsBytes(3, d, d/c)
-			tr, err := NewTrace(context.Background(), pr.w, p, c, Options{MemoryLimit: most})
-			if err != nil {
-				t.Fatal(err)
-			}
-			bytes := 4 * int64(cap(tr.slab))
-			for _, k := range tr.kept {
-				bytes += int64(unsafe.Sizeof(place{}))*int64(cap(k.at)) + int64(unsafe.Sizeof(k.cols))*int64(cap(k.cols))
-				for _, cols := range k.cols {
-					bytes += 4 * int64(cap(cols))
+			shape := &Trace{Rows: rows, Cols: d, C: c, Steps: d / c}
+			all, one := shape.pathBytes(rows), shape.pathBytes(1)
+			var want Matrix
+			for i, limit := range []int64{all, all - 1, 3 * one, one, one - 1} {
+				tr, err := NewTrace(ctx, pr.w, p, c, Options{MemoryLimit: limit})
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
-			if bytes == 0 || bytes > most {
-				t.Errorf("d=%d c=%d: the trace takes %d bytes of %d", d, c, bytes, most)
-			}
-			if tr, err = NewTrace(context.Background(), pr.w, p, c, Options{MemoryLimit: most - 1}); err != nil || tr.kept != nil {
-				t.Errorf("d=%d c=%d: kept over the limit, %v", d, c, err)
+				if most := []int{rows, rows, 3, 1, 0}[i]; len(tr.kept) > most || len(tr.kept) < most/2 {
+					t.Errorf("d=%d c=%d: %d rows kept in %d bytes, where %d have room", d, c, len(tr.kept), limit, most)
+				}
+				bytes := int64(0)
+				for _, s := range tr.slabs {
+					bytes += 4 * int64(cap(s))
+				}
+				for _, k := range tr.kept {
+					bytes += int64(unsafe.Sizeof(place{}))*int64(cap(k.at)) + 4*int64(cap(k.cols))
+					if size, columns := pathSize(d, d/c, c); len(k.w) != size || len(k.cols) != columns {
+						t.Errorf("d=%d c=%d: a path of %d weights and %d columns, room for %d and %d", d, c, len(k.w), len(k.cols), size, columns)
+					}
+				}
+				if bytes > limit || len(tr.kept) > 0 && bytes == 0 {
+					t.Errorf("d=%d c=%d: %d rows take %d bytes of %d", d, c, len(tr.kept), bytes, limit)
+				}
+				got, err := tr.At(ctx, tr.Counts(0.6))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want.Data == nil {
+					want = got
+				} else if !slices.Equal(got.Data, want.Data) {
+					t.Errorf("d=%d c=%d: other weights with %d rows kept than with all", d, c, len(tr.kept))
+				}
+				tr.Release()
 			}
 		}
 	}

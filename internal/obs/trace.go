@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"unsafe"
 
 	"github.com/obc-onnx/obc/internal/kernel"
@@ -14,8 +13,8 @@ import (
 // Trace is the whole elimination of a layer: every row pruned step by step, cheapest block of C columns first, until
 // nothing is left. From it any sparsity of any row can be had.
 //
-// The weights after each step are kept when they fit into the memory limit ("less compute"); otherwise only order and costs are,
-// and Levels runs the rows once more ("less memory"). Both give the same weights.
+// The weights after each step are kept for as many rows as the memory limit has room for ("less compute"); of the others only order and
+// costs are, and Levels runs those rows once more ("less memory"). Both give the same weights.
 type Trace struct {
 	Rows, Cols, C int
 	Steps         int       // blocks a row: the columns that blocks may take / C
@@ -24,32 +23,67 @@ type Trace struct {
 	w             Matrix
 	p             *Prepared
 	o             Options
-	kept          []path    // by row; nil in "less memory"
-	slab          []float32 // what the paths lie in, room numbers each
-	double        bool      // rows run in float64
+	kept          []path      // of the first rows
+	slabs         [][]float32 // what the paths lie in, those of some rows each
+	double        bool        // rows run in float64
 }
 
 // path is the weights of a row after each step, those that are left, by position.
 type path struct {
 	w    []float32
 	at   []place
-	cols [][]int32
+	cols []int32 // the columns at the positions, panel after panel
 }
 
-// place tells where the weights after a step begin, and in which list of cols their columns stand.
+// place tells where the weights after a step begin, where their columns do, and how many there are.
 type place struct {
-	start int
-	cols  int32
+	start         int
+	cols, columns int32
 }
 
-// pathsBytes is the most that the paths of so many rows take: weights, places, and a list of columns for each panel of 16 columns or more.
-func pathsBytes(rows, cols, steps int) int64 {
-	n := int64(cols + 3*tile)
-	return 4*int64(kernel.SlabSize(rows*pathRoom(cols, steps))) + int64(rows)*(int64(steps)*int64(unsafe.Sizeof(place{}))+n*n/8+n*24/16)
+// pathSize is how many numbers the path of a row has, and how many columns: those left when a panel begins, for each step and once.
+func pathSize(cols, steps, c int) (numbers, columns int) {
+	n, left := cols, steps*c
+	for left > 0 {
+		depth := min(panelDepth(n, c), left)
+		numbers += depth / c * n
+		columns += n
+		n, left = n-depth, left-depth
+	}
+	return numbers, columns
 }
 
-// pathRoom is the most numbers that the path of a row takes.
-func pathRoom(cols, steps int) int { return steps * (cols + 3*tile) / 2 }
+// pathBytes is what so many paths take in one slab, at the most: a ninth of lists is lost to the sizes in which memory comes.
+func (t *Trace) pathBytes(rows int) int64 {
+	numbers, columns := pathSize(t.Cols, t.Steps, t.C)
+	return 4*int64(kernel.SlabSize(rows*numbers)) + int64(rows)*(int64(t.Steps)*int64(unsafe.Sizeof(place{}))+4*int64(columns))*9/8
+}
+
+// slabNumbers is the size of the slabs that paths lie in: enough for large pages, and little enough to be used again by the next trace.
+const slabNumbers = 8 << 20
+
+// reserve makes room for the paths of as many rows as fit into so many bytes.
+func (t *Trace) reserve(bytes int64) {
+	if t.Steps == 0 {
+		return
+	}
+	size, columns := pathSize(t.Cols, t.Steps, t.C)
+	for len(t.kept) < t.Rows {
+		rows := min(max(slabNumbers/size, 1), t.Rows-len(t.kept))
+		for rows > 0 && t.pathBytes(rows) > bytes {
+			rows /= 2
+		}
+		if rows == 0 {
+			return
+		}
+		bytes -= t.pathBytes(rows)
+		slab := kernel.Slab[float32](rows * size)
+		t.slabs = append(t.slabs, slab)
+		for r := range rows {
+			t.kept = append(t.kept, path{w: slab[r*size : r*size : (r+1)*size], at: make([]place, 0, t.Steps), cols: make([]int32, 0, columns)})
+		}
+	}
+}
 
 // mostC is the largest block: it must fit into a panel.
 const mostC = deepest
@@ -64,18 +98,13 @@ func NewTrace(ctx context.Context, w Matrix, p *Prepared, c int, o Options) (*Tr
 	}
 	steps := p.whole(c) / c
 	t := &Trace{Rows: w.Rows, Cols: w.Cols, C: c, Steps: steps, Cost: make([]float64, w.Rows*steps), Order: make([]int32, w.Rows*steps), w: w, p: p, o: o, double: p.double()}
-	if pathsBytes(w.Rows, w.Cols, steps) <= o.traceMemory() {
-		t.kept = make([]path, w.Rows)
-		t.slab = kernel.Slab[float32](w.Rows * pathRoom(w.Cols, steps))
-	}
-	var keep func(e state, row, step int) bool
-	if t.kept != nil {
-		keep = func(e state, row, step int) bool {
+	t.reserve(o.traceMemory())
+	return t, t.rows(ctx, 0, func(e state, row, step int) bool {
+		if row < len(t.kept) {
 			t.kept[row].keep(e)
-			return true
 		}
-	}
-	return t, t.rows(ctx, keep)
+		return true
+	})
 }
 
 // state is what a trace sees of an engine.
@@ -86,36 +115,37 @@ type state interface {
 	open(w []float32) (grown []float32, cols []int32)
 }
 
-// rows runs all rows, filling Cost and Order, and calls each, if not nil, after each step until it returns false.
-func (t *Trace) rows(ctx context.Context, each func(e state, row, step int) bool) error {
+// rows runs the rows from the given one on, filling Cost and Order, and calls each after each step until it returns false.
+func (t *Trace) rows(ctx context.Context, from int, each func(e state, row, step int) bool) error {
 	var err error
 	if !t.double {
-		err = traceRows[float32](ctx, t, each)
+		err = traceRows[float32](ctx, t, from, each)
 		t.double = errors.Is(err, errDigits)
 	}
 	if t.double {
-		err = traceRows[float64](ctx, t, each)
+		err = traceRows[float64](ctx, t, from, each)
 	}
 	return err
 }
 
-func traceRows[T number](ctx context.Context, t *Trace, each func(e state, row, step int) bool) error {
+func traceRows[T number](ctx context.Context, t *Trace, from int, each func(e state, row, step int) bool) error {
 	fresh := func() rule[T] {
 		if t.C > 1 {
 			return &blocks[T]{c: t.C}
 		}
 		return unstructured[T]{}
 	}
-	return eachEngine(ctx, t.w, t.p, t.C, t.o, fresh, func(e *engine[T], r rule[T], x []float32, row int) error {
+	w := Matrix{Rows: t.Rows - from, Cols: t.Cols, Data: t.w.Data[from*t.Cols:]}
+	return eachEngine(ctx, w, t.p, t.C, t.o, fresh, func(e *engine[T], r rule[T], x []float32, row int) error {
+		row += from
 		s, stopped := 0, false
-		if t.kept != nil {
-			room := pathRoom(t.Cols, t.Steps)
-			t.kept[row] = path{w: t.slab[row*room : row*room : (row+1)*room], at: make([]place, 0, t.Steps)}
+		if row < len(t.kept) {
+			t.kept[row].begin()
 		}
 		err := e.run(x, row, r, func(p int, cost float64) bool {
 			t.Cost[row*t.Steps+s], t.Order[row*t.Steps+s] = cost, e.at[p]/int32(t.C)
 			s++
-			stopped = each != nil && !each(e, row, s-1)
+			stopped = !each(e, row, s-1)
 			return !stopped
 		})
 		if err == nil && !stopped && s < t.Steps {
@@ -140,21 +170,25 @@ func (e *engine[T]) open(w []float32) ([]float32, []int32) {
 	return w, nil
 }
 
+// begin makes k the path of no steps yet.
+func (k *path) begin() { k.w, k.at, k.cols = k.w[:0], k.at[:0], k.cols[:0] }
+
 // keep appends the weights of e as they are now.
 func (k *path) keep(e state) {
 	p := place{start: len(k.w)}
 	w, cols := e.open(k.w)
-	if cols != nil {
-		k.cols = append(k.cols, slices.Clone(cols))
-	}
-	p.cols = int32(len(k.cols) - 1)
+	k.cols = append(k.cols, cols...)
+	p.columns = int32(len(w) - p.start)
+	p.cols = int32(len(k.cols)) - p.columns
 	k.w, k.at = w, append(k.at, p)
 }
 
 // Release gives the memory of a trace back for the next one. Levels runs the rows once more after that.
 func (t *Trace) Release() {
-	kernel.ReleaseSlab(t.slab)
-	t.slab, t.kept = nil, nil
+	for _, s := range t.slabs {
+		kernel.ReleaseSlab(s)
+	}
+	t.slabs, t.kept = nil, nil
 }
 
 // Counts is how many blocks each row loses when ceil(Rows*Steps*share) steps are taken, those of least cost over all rows; of equal
@@ -233,15 +267,15 @@ func (t *Trace) Levels(ctx context.Context, counts [][]int) ([]Matrix, error) {
 			most[r] = max(most[r], n)
 			if n == 0 {
 				t.p.start(t.w, r, out[l].Row(r))
-			} else if t.kept != nil {
+			} else if r < len(t.kept) {
 				t.kept[r].weights(t, r, n, out[l].Row(r))
 			}
 		}
 	}
-	if t.kept != nil {
+	if len(t.kept) == t.Rows {
 		return out, ctx.Err()
 	}
-	err := t.rows(ctx, func(e state, row, step int) bool {
+	err := t.rows(ctx, len(t.kept), func(e state, row, step int) bool {
 		for l, cs := range counts {
 			if cs[row] == step+1 {
 				e.weights(out[l].Row(row))
@@ -255,9 +289,8 @@ func (t *Trace) Levels(ctx context.Context, counts [][]int) ([]Matrix, error) {
 // weights writes row r after n steps to dst.
 func (k *path) weights(t *Trace, r, n int, dst []float32) {
 	p := k.at[n-1]
-	w := k.w[p.start:]
-	for i, c := range k.cols[p.cols] {
-		dst[c] = w[i]
+	for i, c := range k.cols[p.cols : p.cols+p.columns] {
+		dst[c] = k.w[p.start+i]
 	}
 	for _, b := range t.Order[r*t.Steps : r*t.Steps+n] {
 		clear(dst[int(b)*t.C : (int(b)+1)*t.C])
