@@ -96,8 +96,8 @@ func (e *Epilogue) part(s ConvShape, j int) *Epilogue {
 	return p
 }
 
-// runWinograd cuts the rows of tiles of all images into equal parts, or, where these would be narrower than a vector, has the threads
-// share the channels. A part's result does not depend on where the cuts lie.
+// runWinograd cuts the rows of tiles of all images into equal parts, or, where these would fill vectors badly, has the threads share the
+// channels. A part's result does not depend on where the cuts lie.
 func (c *PackedConv) runWinograd(s ConvShape, jobs int, x, y []float32, e *Epilogue, threads int) {
 	in, out, n := s.InC*s.H*s.W, s.OutC*s.OutH()*s.OutW(), jobs/s.Groups
 	rows := n * ((s.OutH() + 1) / 2)
@@ -105,7 +105,7 @@ func (c *PackedConv) runWinograd(s ConvShape, jobs int, x, y []float32, e *Epilo
 		threads = 1
 	}
 	inner := 1
-	if tiles := rows * s.Groups * ((s.OutW() + 1) / 2); tiles < threads*tiling32().vec {
+	if all := rows * s.Groups; winogradShares(all, (s.OutW()+1)/2, threads) {
 		threads, inner = 1, threads
 	}
 	Parallel(threads, rows*s.Groups, func(lo, hi int) {
@@ -118,7 +118,7 @@ func (c *PackedConv) runWinograd(s ConvShape, jobs int, x, y []float32, e *Epilo
 	})
 }
 
-// group convolves one group of one image.
+// group convolves one group of one image. Where threads share the columns of the product, each unfolds the rows of the image that it reads.
 func (c *PackedConv) group(s ConvShape, g int, x, y []float32, e *Epilogue, threads int) {
 	a, n := c.groups[g], s.OutH()*s.OutW()
 	p := product[float32]{t: a.t, m: a.M, n: n, k: a.K, alpha: 1, c: y, ldc: n, packedA: a.data, e: e}
@@ -127,16 +127,56 @@ func (c *PackedConv) group(s ConvShape, g int, x, y []float32, e *Epilogue, thre
 		p.run(threads)
 		return
 	}
+	if p.k == 0 || !p.sharesColumns(threads) {
+		unfolded(&p, s, 0, s.OutH(), x, threads, func() { p.run(threads) })
+		return
+	}
+	parallelStep(threads, n, a.t.nr, func(lo, hi int) {
+		ow := s.OutW()
+		first, last := lo/ow, (hi-1)/ow+1
+		q := p
+		q.n, q.c = (last-first)*ow, y[first*ow:]
+		if e != nil && e.Add != nil {
+			part := *e
+			part.Add, q.e = e.Add[first*ow:], &part
+		}
+		unfolded(&q, s, first, last, x, 1, func() { q.region(0, q.m, lo-first*ow, hi-first*ow) })
+	})
+}
+
+// unfolded calls run with output rows [first, last) of the image x under s as p's B.
+func unfolded(p *product[float32], s ConvShape, first, last int, x []float32, threads int, run func()) {
 	u := unfoldPool.Get().(*unfold)
 	defer unfoldPool.Put(u)
-	u.set(s, s.InC/s.Groups, x, threads)
-	p.image = u
-	p.run(threads)
+	part, top := s.band(first, last)
+	channels, apart := s.InC/s.Groups, s.H*s.W
+	if s.samples() {
+		p.b = dense[float32]{u.sample(part, channels, x[top*s.W:], apart, threads), p.n, false}
+	} else {
+		u.set(part, channels, x[top*s.W:], apart, threads)
+		p.image = u
+	}
+	run()
+}
+
+// band is the part of the image that output rows [first, last) read, as a shape with these rows, and the number of its first row.
+func (s ConvShape) band(first, last int) (part ConvShape, top int) {
+	s = s.normal()
+	from := first*s.StrideH - s.PadTop
+	to := (last-1)*s.StrideH - s.PadTop + (s.KH-1)*s.DilationH + 1
+	part, top = s, min(max(0, from), s.H)
+	part.H = max(0, min(s.H, to)-top)
+	part.PadTop = min(max(0, -from), to-from)
+	part.PadBottom = to - from - part.PadTop - part.H
+	return part, top
 }
 
 // pointwise tells that the image itself is the unfolded one.
-func (s ConvShape) pointwise() bool {
-	return s.KH*s.KW*s.StrideH*s.StrideW == 1 && s.PadTop|s.PadLeft|s.PadBottom|s.PadRight == 0
+func (s ConvShape) pointwise() bool { return s.samples() && s.StrideH*s.StrideW == 1 }
+
+// samples tells that the unfolded image is elements of the image itself, at steps.
+func (s ConvShape) samples() bool {
+	return s.KH*s.KW == 1 && s.PadTop|s.PadLeft|s.PadBottom|s.PadRight == 0
 }
 
 var unfoldPool = sync.Pool{New: func() any { return new(unfold) }}

@@ -57,6 +57,15 @@ var convCases = []ConvShape{
 	square(33, 20, 1, 3, 3, 1, 1, 1),
 	square(12, 12, 1, 1, 3, 1, 1, 1),
 	{InC: 12, OutC: 14, H: 70, W: 34, KH: 3, KW: 3, PadTop: 2, PadRight: 1},
+	{InC: 32, OutC: 40, H: 14, W: 14, KH: 3, KW: 3, PadTop: 1, PadLeft: 1, PadBottom: 1, PadRight: 1}, // 49 tiles: threads share the channels
+	square(32, 64, 1, 28, 1, 2, 1, 0), // from here on threads share the columns, and each unfolds its rows
+	square(16, 40, 1, 40, 1, 3, 1, 0),
+	{InC: 32, OutC: 20, H: 40, W: 21, KH: 1, KW: 1, StrideH: 2},
+	{InC: 32, OutC: 60, H: 91, W: 1, KH: 1, KW: 1, StrideW: 2},
+	square(32, 32, 1, 28, 3, 2, 1, 1),
+	square(20, 24, 1, 30, 5, 2, 1, -1),
+	square(8, 24, 1, 30, 3, 1, 2, 2),
+	{InC: 16, OutC: 32, H: 2, W: 40, KH: 3, KW: 3, StrideH: 2, PadTop: 31, PadBottom: 30, PadLeft: 1},
 	{InC: 4, OutC: 6, H: 1, W: 50, KH: 1, KW: 7, PadLeft: 3, PadRight: 3},
 	{InC: 2, OutC: 3, H: 30, W: 1, KH: 3, KW: 1, PadTop: 2, StrideH: 2},
 	{InC: 2, OutC: 3, H: 8, W: 8, KH: 2, KW: 3, PadTop: 1, PadRight: 2},

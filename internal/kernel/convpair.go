@@ -88,20 +88,11 @@ var pairPool = sync.Pool{New: func() any { return new(pairJob) }}
 
 // band computes channels [lo, hi) of a band.
 func (p *convPair) band(j *pairJob, band, lo, hi int) {
-	a, d := p.first.groups[0], p.d
+	a := p.first.groups[0]
 	first, last := band*p.rows, min(p.oh, (band+1)*p.rows) // output rows
-	from := first*d.StrideH - d.PadTop
-	to := (last-1)*d.StrideH - d.PadTop + (d.KH-1)*d.DilationH + 1
-	top, bottom := min(max(0, from), d.H), max(0, min(d.H, to)) // input rows
-	bottom = max(top, bottom)
-	d.H, d.PadTop, d.PadBottom = bottom-top, min(max(0, -from), to-from), 0
-	d.PadBottom = max(0, to-from-d.PadTop-d.H)
+	d, top := p.d.band(first, last)
 	n := d.H * d.W
-	// The products' rows end with whole vectors, except where the kernel for few columns is the faster one.
-	ld := n
-	if rest := n % a.t.vec; rest > narrowCols || a.t.narrow == nil {
-		ld = roundUp(n, a.t.vec)
-	}
+	ld := a.t.looseCols(n)
 	step := min(pairPanels, max(1, pairBlock/(4*a.t.mr*max(1, n)))) * a.t.mr
 	room := j.set(d, min(step, hi-lo))
 	mid := grow(&j.mid, step*ld)
@@ -109,7 +100,7 @@ func (p *convPair) band(j *pairJob, band, lo, hi int) {
 	if p.s.pointwise() {
 		packBlocks(b, a.t.kc, a.t.nr, p.x[top*p.s.W:], p.plane, false, a.K, n)
 	} else if n > 0 {
-		p.unfold(&j.image, b, top, bottom)
+		p.unfold(&j.image, b, top, top+d.H)
 	}
 	for ; lo < hi; lo += step {
 		c1 := min(hi, lo+step)
@@ -138,15 +129,8 @@ func (p *convPair) band(j *pairJob, band, lo, hi int) {
 // unfold packs the columns of rows [top, bottom) of the first convolution's output to b.
 func (p *convPair) unfold(u *unfold, b []float32, top, bottom int) {
 	s, a := p.s, p.first.groups[0]
-	from, to := top*s.StrideH-s.PadTop, (bottom-1)*s.StrideH-s.PadTop+(s.KH-1)*s.DilationH+1 // input rows
-	first, last := min(max(0, from), s.H), max(0, min(s.H, to))
-	last = max(first, last)
-	s.H, s.PadTop = last-first, min(max(0, -from), to-from)
-	s.PadBottom = to - from - s.PadTop - s.H
-	u.place(s, s.InC)
-	for c := range s.InC {
-		u.load(c, p.x[c*p.plane+first*s.W:][:s.H*s.W])
-	}
+	part, first := s.band(top, bottom)
+	u.set(part, s.InC, p.x[first*s.W:], p.plane, 1)
 	n := (bottom - top) * u.outW
 	for q := 0; q < a.K; q += a.t.kc {
 		u.pack(b[q*roundUp(n, a.t.nr):], a.t.nr, a.t.vec, q, min(a.t.kc, a.K-q), 0, n)

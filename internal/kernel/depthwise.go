@@ -51,19 +51,10 @@ var depthwisePool = sync.Pool{New: func() any { return new(depthwise) }}
 // depthwiseBlock is how many elements are computed before they are copied out: they stay in the first-level cache.
 const depthwiseBlock = 2048
 
-// planesBlock is how many elements the planes of several channels have at most: they too stay in the first-level cache. Several are filled
-// at a time, since rows that have just been stored are read at other offsets only after a delay.
-const planesBlock = 4096
-
 // set prepares for s and returns how many channels, at most of those wanted, there is room for.
 func (d *depthwise) set(s ConvShape, channels int) int {
-	d.planes.s = s
 	d.oh, d.ow = s.OutH(), s.OutW()
-	d.planes.set(s, 1, s.StrideH, s.StrideW)
-	room := max(1, min(channels, planesBlock/max(1, d.channel())))
-	if room > 1 {
-		d.planes.set(s, room, s.StrideH, s.StrideW)
-	}
+	room := d.setSome(s, channels, s.StrideH, s.StrideW)
 	d.offs = grow(&d.offs, s.KH*s.KW)
 	d.taps(d.offs)
 	d.out = grow(&d.out, max(depthwiseBlock, d.pitch)+tapsSlack)

@@ -73,11 +73,16 @@ func (g *product[T]) run(threads int) {
 	if g.m*g.n*g.k < smallProduct {
 		threads = 1
 	}
-	if !g.expands() && (g.n/g.t.nr >= g.m/g.t.mr || g.n >= 64*threads) {
+	if threads <= 1 || g.sharesColumns(threads) {
 		parallelStep(threads, g.n, g.t.nr, func(lo, hi int) { g.region(0, g.m, lo, hi) })
 	} else {
 		parallelStep(threads, g.m, g.t.mr, func(lo, hi int) { g.region(lo, hi, 0, g.n) })
 	}
+}
+
+// sharesColumns tells that threads, if it is worth while to have several, better share the columns of C than the rows.
+func (g *product[T]) sharesColumns(threads int) bool {
+	return threads > 1 && g.m*g.n*g.k >= smallProduct && !g.expands() && (g.n/g.t.nr >= g.m/g.t.mr || g.n >= 64*threads)
 }
 
 // expands tells that C, a layer's output, has many more rows than B, its input: channels that a convolution adds. The threads then
@@ -274,6 +279,13 @@ func (g *product[T]) macro(s *scratch[T], a, b operand[T], p, kb, i0, mb, j0, nb
 		if cols < t.nr && b.last != nil {
 			bp, bs = b.last, t.nr
 		}
+		if rest := cols % t.vec; rest != 0 && a.packed && t.narrows(rest) {
+			cols -= rest
+			g.narrow(s, mb, rest, kb, a, bp[cols:], bs, acc, e, i0, j0+j+cols)
+			if cols == 0 {
+				continue
+			}
+		}
 		i := 0
 		if n := mb / t.mr; n > 0 && t.stack != nil && cols%t.vec == 0 {
 			t.stack(n, cols, kb, a.data, a.rs, a.cs, a.step, bp, bs, g.c[(i0-g.above)*g.ldc+j0+j:], g.ldc, acc, g.tail(s, e, i0, j0+j))
@@ -282,14 +294,7 @@ func (g *product[T]) macro(s *scratch[T], a, b operand[T], p, kb, i0, mb, j0, nb
 		for ; i < mb; i += t.mr {
 			rows := min(t.mr, mb-i)
 			ap, cp := a.data[i/t.mr*a.step:], g.c[(i0+i-g.above)*g.ldc+j0+j:]
-			if rest := cols % t.vec; rest != 0 {
-				if a.packed && t.narrows(rest) {
-					g.narrow(s, rows, rest, kb, ap, bp[cols-rest:], bs, cp[cols-rest:], acc, e, i0+i, j0+j+cols-rest)
-					if cols > rest {
-						t.micro(rows, cols-rest, kb, ap, a.rs, a.cs, bp, bs, cp, g.ldc, acc, g.tail(s, e, i0+i, j0+j))
-					}
-					continue
-				}
+			if cols%t.vec != 0 {
 				g.edge(s, rows, cols, kb, ap, a.rs, a.cs, bp, bs, cp, acc, e, i0+i, j0+j)
 				continue
 			}
@@ -313,21 +318,48 @@ const narrowCols = 4
 // narrows tells whether the kernel for few columns takes so many that lie beyond whole vectors, if A is packed.
 func (t *tiling[T]) narrows(rest int) bool { return t.narrow != nil && rest <= narrowCols }
 
-// narrow computes up to narrowCols columns of a tile.
-func (g *product[T]) narrow(s *scratch[T], rows, cols, k int, a, b []T, bs int, c []T, acc bool, e *Epilogue, i0, j0 int) {
-	tile := grow(&s.tile, max(g.t.mr*g.t.nr, 8*narrowCols))
-	g.t.narrow(cols, k, a, b, bs, tile)
-	for i := range rows {
-		row := c[i*g.ldc : i*g.ldc+cols]
-		for j := range row {
-			v := tile[8*j+i]
-			if acc {
-				v += row[j]
+// looseCols is how many columns to compute where n are wanted and more may be: whole vectors, but for the few that the kernel for them takes.
+func (t *tiling[T]) looseCols(n int) int {
+	if rest := n % t.vec; rest > 0 && t.narrows(rest) {
+		return n
+	}
+	return roundUp(n, t.vec)
+}
+
+// vectors is about the time that looseCols(n) take, in hundredths of a whole vector's.
+func (t *tiling[T]) vectors(n int) int {
+	v := 100 * (t.looseCols(n) / t.vec)
+	if t.looseCols(n)%t.vec > 0 {
+		v += 50
+	}
+	return v
+}
+
+// narrowPanels is how many panels of A the kernel for so many columns takes together: what one alone adds has to wait for what it added before.
+func narrowPanels(cols int) int { return max(1, narrowCols/cols) }
+
+// narrow computes up to narrowCols columns of a block of C, from column j0 on.
+func (g *product[T]) narrow(s *scratch[T], mb, cols, k int, a operand[T], b []T, bs int, acc bool, e *Epilogue, i0, j0 int) {
+	mr := g.t.mr
+	tile := grow(&s.tile, max(mr*g.t.nr, 8*narrowCols))
+	for i, rows := 0, 0; i < mb; i += rows {
+		step := a.step
+		if rows = narrowPanels(cols) * mr; rows > mb-i {
+			rows, step = min(mr, mb-i), 0 // one panel in all places
+		}
+		g.t.narrow(cols, k, a.data[i/mr*a.step:], step, b, bs, tile)
+		for r := range min(rows, mb-i) {
+			row := g.c[(i0+i+r-g.above)*g.ldc+j0:][:cols]
+			for j := range row {
+				v := tile[8*(r/mr*cols+j)+r%mr]
+				if acc {
+					v += row[j]
+				}
+				if e != nil {
+					v = T(e.of(float32(v), i0+i+r, j0+j, g.ldc))
+				}
+				row[j] = v
 			}
-			if e != nil {
-				v = T(e.of(float32(v), i0+i, j0+j, g.ldc))
-			}
-			row[j] = v
 		}
 	}
 }

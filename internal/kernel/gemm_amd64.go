@@ -19,10 +19,10 @@ func dgemmAVX2(rows int, vecs int, k int, a *float64, rs int, cs int, b *float64
 //go:noescape
 func sgemmStackAVX2(n int, vecs int, k int, a *float32, rs int, cs int, step int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte)
 
-// sgemmNarrowAVX2 sets out[8*j+i] to the product of row i of a packed panel of 6 rows with column j.
+// sgemmNarrowAVX2 sets out[8*(p*cols+j)+i] to the product of row i of panel p of A, step elements from one to the next, of 6 rows, with column j; p < max(1, 4/cols).
 //
 //go:noescape
-func sgemmNarrowAVX2(cols int, k int, a *float32, b *float32, bs int, out *float32)
+func sgemmNarrowAVX2(cols int, k int, a *float32, step int, b *float32, bs int, out *float32)
 
 // addWideAVX2 is addWideGeneric.
 //
@@ -55,10 +55,10 @@ func dgemmAVX512(rows int, vecs int, k int, a *float64, rs int, cs int, b *float
 //go:noescape
 func sgemmStackAVX512(n int, vecs int, k int, a *float32, rs int, cs int, step int, b *float32, bs int, c *float32, ldc int, acc bool, e *byte)
 
-// sgemmNarrowAVX512 sets out[8*j+i] to the product of row i of a packed panel of 8 rows with column j.
+// sgemmNarrowAVX512 sets out[8*(p*cols+j)+i] to the product of row i of panel p of A, step elements from one to the next, of 8 rows, with column j; p < max(1, 4/cols).
 //
 //go:noescape
-func sgemmNarrowAVX512(cols int, k int, a *float32, b *float32, bs int, out *float32)
+func sgemmNarrowAVX512(cols int, k int, a *float32, step int, b *float32, bs int, out *float32)
 
 // addWideAVX512 is addWideGeneric.
 //

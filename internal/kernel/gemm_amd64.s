@@ -2401,15 +2401,18 @@ last1:
 	VZEROUPPER
 	RET
 
-// func sgemmNarrowAVX2(cols int, k int, a *float32, b *float32, bs int, out *float32)
+// func sgemmNarrowAVX2(cols int, k int, a *float32, step int, b *float32, bs int, out *float32)
 // Requires: AVX, FMA3
-TEXT ·sgemmNarrowAVX2(SB), NOSPLIT, $0-48
+TEXT ·sgemmNarrowAVX2(SB), NOSPLIT, $0-56
 	MOVQ   cols+0(FP), AX
 	MOVQ   k+8(FP), CX
 	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   bs+32(FP), SI
-	SHLQ   $0x02, SI
+	MOVQ   step+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   bs+40(FP), DI
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	LEAQ   (BX)(BX*2), R8
 	CMPQ   AX, $0x00000004
 	JNE    narrower4
 	VXORPS Y0, Y0, Y0
@@ -2418,45 +2421,24 @@ TEXT ·sgemmNarrowAVX2(SB), NOSPLIT, $0-48
 	VXORPS Y3, Y3, Y3
 
 loop4:
-	CMPQ         CX, $0x00000001
-	JL           rest4
 	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
+	VBROADCASTSS (SI), Y5
 	VFMADD231PS  Y4, Y5, Y0
-	VBROADCASTSS 4(BX), Y5
+	VBROADCASTSS 4(SI), Y5
 	VFMADD231PS  Y4, Y5, Y1
-	VBROADCASTSS 8(BX), Y5
+	VBROADCASTSS 8(SI), Y5
 	VFMADD231PS  Y4, Y5, Y2
-	VBROADCASTSS 12(BX), Y5
+	VBROADCASTSS 12(SI), Y5
 	VFMADD231PS  Y4, Y5, Y3
-	ADDQ         SI, BX
-	ADDQ         $0x00000018, DX
-	SUBQ         $0x00000001, CX
-	JMP          loop4
-
-rest4:
-	TESTQ        CX, CX
-	JZ           sum4
-	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y0
-	VBROADCASTSS 4(BX), Y5
-	VFMADD231PS  Y4, Y5, Y1
-	VBROADCASTSS 8(BX), Y5
-	VFMADD231PS  Y4, Y5, Y2
-	VBROADCASTSS 12(BX), Y5
-	VFMADD231PS  Y4, Y5, Y3
-	ADDQ         SI, BX
+	ADDQ         DI, SI
 	ADDQ         $0x00000018, DX
 	DECQ         CX
-	JMP          rest4
-
-sum4:
-	MOVQ    out+40(FP), AX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	VMOVUPS Y2, 64(AX)
-	VMOVUPS Y3, 96(AX)
+	JNZ          loop4
+	MOVQ         out+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y3, 96(AX)
 	VZEROUPPER
 	RET
 
@@ -2468,40 +2450,21 @@ narrower4:
 	VXORPS Y2, Y2, Y2
 
 loop3:
-	CMPQ         CX, $0x00000001
-	JL           rest3
 	VMOVUPS      (DX), Y3
-	VBROADCASTSS (BX), Y4
+	VBROADCASTSS (SI), Y4
 	VFMADD231PS  Y3, Y4, Y0
-	VBROADCASTSS 4(BX), Y4
+	VBROADCASTSS 4(SI), Y4
 	VFMADD231PS  Y3, Y4, Y1
-	VBROADCASTSS 8(BX), Y4
+	VBROADCASTSS 8(SI), Y4
 	VFMADD231PS  Y3, Y4, Y2
-	ADDQ         SI, BX
-	ADDQ         $0x00000018, DX
-	SUBQ         $0x00000001, CX
-	JMP          loop3
-
-rest3:
-	TESTQ        CX, CX
-	JZ           sum3
-	VMOVUPS      (DX), Y3
-	VBROADCASTSS (BX), Y4
-	VFMADD231PS  Y3, Y4, Y0
-	VBROADCASTSS 4(BX), Y4
-	VFMADD231PS  Y3, Y4, Y1
-	VBROADCASTSS 8(BX), Y4
-	VFMADD231PS  Y3, Y4, Y2
-	ADDQ         SI, BX
+	ADDQ         DI, SI
 	ADDQ         $0x00000018, DX
 	DECQ         CX
-	JMP          rest3
-
-sum3:
-	MOVQ    out+40(FP), AX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	VMOVUPS Y2, 64(AX)
+	JNZ          loop3
+	MOVQ         out+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
 	VZEROUPPER
 	RET
 
@@ -2514,43 +2477,25 @@ narrower3:
 	VXORPS Y3, Y3, Y3
 
 loop2:
-	CMPQ         CX, $0x00000002
-	JL           rest2
 	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
+	VBROADCASTSS (SI), Y5
 	VFMADD231PS  Y4, Y5, Y0
-	VBROADCASTSS 4(BX), Y5
+	VBROADCASTSS 4(SI), Y5
 	VFMADD231PS  Y4, Y5, Y1
-	ADDQ         SI, BX
-	VMOVUPS      24(DX), Y4
-	VBROADCASTSS (BX), Y5
+	VMOVUPS      (DX)(BX*1), Y4
+	VBROADCASTSS (SI), Y5
 	VFMADD231PS  Y4, Y5, Y2
-	VBROADCASTSS 4(BX), Y5
+	VBROADCASTSS 4(SI), Y5
 	VFMADD231PS  Y4, Y5, Y3
-	ADDQ         SI, BX
-	ADDQ         $0x00000030, DX
-	SUBQ         $0x00000002, CX
-	JMP          loop2
-
-rest2:
-	TESTQ        CX, CX
-	JZ           sum2
-	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y0
-	VBROADCASTSS 4(BX), Y5
-	VFMADD231PS  Y4, Y5, Y1
-	ADDQ         SI, BX
+	ADDQ         DI, SI
 	ADDQ         $0x00000018, DX
 	DECQ         CX
-	JMP          rest2
-
-sum2:
-	MOVQ    out+40(FP), AX
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS Y0, (AX)
-	VADDPS  Y3, Y1, Y1
-	VMOVUPS Y1, 32(AX)
+	JNZ          loop2
+	MOVQ         out+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y3, 96(AX)
 	VZEROUPPER
 	RET
 
@@ -2561,45 +2506,20 @@ narrower2:
 	VXORPS Y3, Y3, Y3
 
 loop1:
-	CMPQ         CX, $0x00000004
-	JL           rest1
-	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y0
-	ADDQ         SI, BX
-	VMOVUPS      24(DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y1
-	ADDQ         SI, BX
-	VMOVUPS      48(DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y2
-	ADDQ         SI, BX
-	VMOVUPS      72(DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y3
-	ADDQ         SI, BX
-	ADDQ         $0x00000060, DX
-	SUBQ         $0x00000004, CX
-	JMP          loop1
-
-rest1:
-	TESTQ        CX, CX
-	JZ           sum1
-	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y0
-	ADDQ         SI, BX
+	VBROADCASTSS (SI), Y4
+	VFMADD231PS  (DX), Y4, Y0
+	VFMADD231PS  (DX)(BX*1), Y4, Y1
+	VFMADD231PS  (DX)(BX*2), Y4, Y2
+	VFMADD231PS  (DX)(R8*1), Y4, Y3
+	ADDQ         DI, SI
 	ADDQ         $0x00000018, DX
 	DECQ         CX
-	JMP          rest1
-
-sum1:
-	MOVQ    out+40(FP), AX
-	VADDPS  Y1, Y0, Y0
-	VADDPS  Y2, Y0, Y0
-	VADDPS  Y3, Y0, Y0
-	VMOVUPS Y0, (AX)
+	JNZ          loop1
+	MOVQ         out+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y3, 96(AX)
 	VZEROUPPER
 	RET
 
@@ -8985,15 +8905,18 @@ last1:
 	VZEROUPPER
 	RET
 
-// func sgemmNarrowAVX512(cols int, k int, a *float32, b *float32, bs int, out *float32)
+// func sgemmNarrowAVX512(cols int, k int, a *float32, step int, b *float32, bs int, out *float32)
 // Requires: AVX, FMA3
-TEXT ·sgemmNarrowAVX512(SB), NOSPLIT, $0-48
+TEXT ·sgemmNarrowAVX512(SB), NOSPLIT, $0-56
 	MOVQ   cols+0(FP), AX
 	MOVQ   k+8(FP), CX
 	MOVQ   a+16(FP), DX
-	MOVQ   b+24(FP), BX
-	MOVQ   bs+32(FP), SI
-	SHLQ   $0x02, SI
+	MOVQ   step+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   bs+40(FP), DI
+	SHLQ   $0x02, BX
+	SHLQ   $0x02, DI
+	LEAQ   (BX)(BX*2), R8
 	CMPQ   AX, $0x00000004
 	JNE    narrower4
 	VXORPS Y0, Y0, Y0
@@ -9002,45 +8925,24 @@ TEXT ·sgemmNarrowAVX512(SB), NOSPLIT, $0-48
 	VXORPS Y3, Y3, Y3
 
 loop4:
-	CMPQ         CX, $0x00000001
-	JL           rest4
 	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
+	VBROADCASTSS (SI), Y5
 	VFMADD231PS  Y4, Y5, Y0
-	VBROADCASTSS 4(BX), Y5
+	VBROADCASTSS 4(SI), Y5
 	VFMADD231PS  Y4, Y5, Y1
-	VBROADCASTSS 8(BX), Y5
+	VBROADCASTSS 8(SI), Y5
 	VFMADD231PS  Y4, Y5, Y2
-	VBROADCASTSS 12(BX), Y5
+	VBROADCASTSS 12(SI), Y5
 	VFMADD231PS  Y4, Y5, Y3
-	ADDQ         SI, BX
-	ADDQ         $0x00000020, DX
-	SUBQ         $0x00000001, CX
-	JMP          loop4
-
-rest4:
-	TESTQ        CX, CX
-	JZ           sum4
-	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y0
-	VBROADCASTSS 4(BX), Y5
-	VFMADD231PS  Y4, Y5, Y1
-	VBROADCASTSS 8(BX), Y5
-	VFMADD231PS  Y4, Y5, Y2
-	VBROADCASTSS 12(BX), Y5
-	VFMADD231PS  Y4, Y5, Y3
-	ADDQ         SI, BX
+	ADDQ         DI, SI
 	ADDQ         $0x00000020, DX
 	DECQ         CX
-	JMP          rest4
-
-sum4:
-	MOVQ    out+40(FP), AX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	VMOVUPS Y2, 64(AX)
-	VMOVUPS Y3, 96(AX)
+	JNZ          loop4
+	MOVQ         out+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y3, 96(AX)
 	VZEROUPPER
 	RET
 
@@ -9052,40 +8954,21 @@ narrower4:
 	VXORPS Y2, Y2, Y2
 
 loop3:
-	CMPQ         CX, $0x00000001
-	JL           rest3
 	VMOVUPS      (DX), Y3
-	VBROADCASTSS (BX), Y4
+	VBROADCASTSS (SI), Y4
 	VFMADD231PS  Y3, Y4, Y0
-	VBROADCASTSS 4(BX), Y4
+	VBROADCASTSS 4(SI), Y4
 	VFMADD231PS  Y3, Y4, Y1
-	VBROADCASTSS 8(BX), Y4
+	VBROADCASTSS 8(SI), Y4
 	VFMADD231PS  Y3, Y4, Y2
-	ADDQ         SI, BX
-	ADDQ         $0x00000020, DX
-	SUBQ         $0x00000001, CX
-	JMP          loop3
-
-rest3:
-	TESTQ        CX, CX
-	JZ           sum3
-	VMOVUPS      (DX), Y3
-	VBROADCASTSS (BX), Y4
-	VFMADD231PS  Y3, Y4, Y0
-	VBROADCASTSS 4(BX), Y4
-	VFMADD231PS  Y3, Y4, Y1
-	VBROADCASTSS 8(BX), Y4
-	VFMADD231PS  Y3, Y4, Y2
-	ADDQ         SI, BX
+	ADDQ         DI, SI
 	ADDQ         $0x00000020, DX
 	DECQ         CX
-	JMP          rest3
-
-sum3:
-	MOVQ    out+40(FP), AX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	VMOVUPS Y2, 64(AX)
+	JNZ          loop3
+	MOVQ         out+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
 	VZEROUPPER
 	RET
 
@@ -9098,43 +8981,25 @@ narrower3:
 	VXORPS Y3, Y3, Y3
 
 loop2:
-	CMPQ         CX, $0x00000002
-	JL           rest2
 	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
+	VBROADCASTSS (SI), Y5
 	VFMADD231PS  Y4, Y5, Y0
-	VBROADCASTSS 4(BX), Y5
+	VBROADCASTSS 4(SI), Y5
 	VFMADD231PS  Y4, Y5, Y1
-	ADDQ         SI, BX
-	VMOVUPS      32(DX), Y4
-	VBROADCASTSS (BX), Y5
+	VMOVUPS      (DX)(BX*1), Y4
+	VBROADCASTSS (SI), Y5
 	VFMADD231PS  Y4, Y5, Y2
-	VBROADCASTSS 4(BX), Y5
+	VBROADCASTSS 4(SI), Y5
 	VFMADD231PS  Y4, Y5, Y3
-	ADDQ         SI, BX
-	ADDQ         $0x00000040, DX
-	SUBQ         $0x00000002, CX
-	JMP          loop2
-
-rest2:
-	TESTQ        CX, CX
-	JZ           sum2
-	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y0
-	VBROADCASTSS 4(BX), Y5
-	VFMADD231PS  Y4, Y5, Y1
-	ADDQ         SI, BX
+	ADDQ         DI, SI
 	ADDQ         $0x00000020, DX
 	DECQ         CX
-	JMP          rest2
-
-sum2:
-	MOVQ    out+40(FP), AX
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS Y0, (AX)
-	VADDPS  Y3, Y1, Y1
-	VMOVUPS Y1, 32(AX)
+	JNZ          loop2
+	MOVQ         out+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y3, 96(AX)
 	VZEROUPPER
 	RET
 
@@ -9145,45 +9010,20 @@ narrower2:
 	VXORPS Y3, Y3, Y3
 
 loop1:
-	CMPQ         CX, $0x00000004
-	JL           rest1
-	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y0
-	ADDQ         SI, BX
-	VMOVUPS      32(DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y1
-	ADDQ         SI, BX
-	VMOVUPS      64(DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y2
-	ADDQ         SI, BX
-	VMOVUPS      96(DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y3
-	ADDQ         SI, BX
-	ADDQ         $0x00000080, DX
-	SUBQ         $0x00000004, CX
-	JMP          loop1
-
-rest1:
-	TESTQ        CX, CX
-	JZ           sum1
-	VMOVUPS      (DX), Y4
-	VBROADCASTSS (BX), Y5
-	VFMADD231PS  Y4, Y5, Y0
-	ADDQ         SI, BX
+	VBROADCASTSS (SI), Y4
+	VFMADD231PS  (DX), Y4, Y0
+	VFMADD231PS  (DX)(BX*1), Y4, Y1
+	VFMADD231PS  (DX)(BX*2), Y4, Y2
+	VFMADD231PS  (DX)(R8*1), Y4, Y3
+	ADDQ         DI, SI
 	ADDQ         $0x00000020, DX
 	DECQ         CX
-	JMP          rest1
-
-sum1:
-	MOVQ    out+40(FP), AX
-	VADDPS  Y1, Y0, Y0
-	VADDPS  Y2, Y0, Y0
-	VADDPS  Y3, Y0, Y0
-	VMOVUPS Y0, (AX)
+	JNZ          loop1
+	MOVQ         out+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y3, 96(AX)
 	VZEROUPPER
 	RET
 

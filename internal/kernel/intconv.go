@@ -200,7 +200,7 @@ func (q *quadConv) unfold(s ConvShape, u *unfold, zero int32, threads int) {
 	}
 	s.InC = quads
 	u.fill = math.Float32frombits(uint32(uint8(zero)) * 0x01010101)
-	u.set(s, quads, words(words32), threads)
+	u.set(s, quads, words(words32), plane, threads)
 	u.fill, q.image = 0, u
 }
 

@@ -15,15 +15,21 @@ type planes struct {
 // planeSlack elements, and eight rows, behind the last plane may be read by the kernels; what is read there is never used.
 const planeSlack = 160
 
-// set makes room for channels of an image under s, full of padding. With sw = 1 the zeros left of a row serve as those right of the row
-// before.
+// planesBlock is how many elements setSome makes room for, at most: they stay in the first-level cache. Several channels are filled at a
+// time, since rows that have just been stored are read at other offsets only after a delay.
+const planesBlock = 4096
+
+// setSome is set for as many of the channels at a time as stay in the first-level cache, at least one, and returns how many.
+func (p *planes) setSome(s ConvShape, channels, sh, sw int) int {
+	p.layout(s, sh, sw)
+	room := max(1, min(channels, planesBlock/max(1, p.channel())))
+	p.set(s, room, sh, sw)
+	return room
+}
+
+// set makes room for channels of an image under s, full of padding.
 func (p *planes) set(s ConvShape, channels, sh, sw int) {
-	p.s, p.sh, p.sw = s, sh, sw
-	p.rows = (s.H + s.PadTop + s.PadBottom + sh - 1) / sh
-	p.pitch = (s.W + s.PadLeft + s.PadRight + sw - 1) / sw
-	if sw == 1 && s.PadLeft >= 0 && s.PadRight >= 0 {
-		p.pitch = s.W + max(s.PadLeft, s.PadRight)
-	}
+	p.layout(s, sh, sw)
 	p.buf = grow(&p.buf, channels*p.channel()+8*p.pitch+planeSlack)
 	if math.Float32bits(p.fill) == 0 {
 		clear(p.buf)
@@ -31,6 +37,16 @@ func (p *planes) set(s ConvShape, channels, sh, sw int) {
 	}
 	for i := range p.buf {
 		p.buf[i] = p.fill
+	}
+}
+
+// layout finds the size of the planes of an image under s. With sw = 1 the zeros left of a row serve as those right of the row before.
+func (p *planes) layout(s ConvShape, sh, sw int) {
+	p.s, p.sh, p.sw = s, sh, sw
+	p.rows = (s.H + s.PadTop + s.PadBottom + sh - 1) / sh
+	p.pitch = (s.W + s.PadLeft + s.PadRight + sw - 1) / sw
+	if sw == 1 && s.PadLeft >= 0 && s.PadRight >= 0 {
+		p.pitch = s.W + max(s.PadLeft, s.PadRight)
 	}
 }
 

@@ -29,10 +29,11 @@ func stackWith(f func(n, vecs, k int, a *float32, rs, cs, step int, b *float32, 
 }
 
 // narrowWith reads vectors of eight rows from panels of mr: the last may reach beyond its panel, but not beyond what packing allocates.
-func narrowWith(f func(cols, k int, a, b *float32, bs int, out *float32), mr int) narrowFunc[float32] {
-	return func(cols, k int, a, b []float32, bs int, out []float32) {
-		_, _, _ = a[:(k-1)*mr+8:cap(a)], b[(k-1)*bs+cols-1], out[8*cols-1]
-		f(cols, k, &a[0], &b[0], bs, &out[0])
+func narrowWith(f func(cols, k int, a *float32, step int, b *float32, bs int, out *float32), mr int) narrowFunc[float32] {
+	return func(cols, k int, a []float32, step int, b []float32, bs int, out []float32) {
+		panels := narrowPanels(cols)
+		_, _, _ = a[:(panels-1)*step+(k-1)*mr+8:cap(a)], b[(k-1)*bs+cols-1], out[8*cols*panels-1]
+		f(cols, k, &a[0], step, &b[0], bs, &out[0])
 	}
 }
 

@@ -16,8 +16,9 @@ type tiling[T Float] struct {
 	narrow     narrowFunc[T] // nil: none
 }
 
-// narrowFunc sets out[8*j+i] to the product of row i of a packed panel of A with column j of B, j < cols <= 4.
-type narrowFunc[T Float] func(cols, k int, a, b []T, bs int, out []T)
+// narrowFunc sets out[8*(p*cols+j)+i] to the product of row i of packed panel p of A, step elements from one to the next, with column j of
+// B, for j < cols <= narrowCols and p < narrowPanels(cols).
+type narrowFunc[T Float] func(cols, k int, a []T, step int, b []T, bs int, out []T)
 
 // microFunc computes one tile: C[i,j] = sum_k A[i*rs+k*cs] B[k*bs+j], added to C if acc, for i < rows <= mr and
 // j < cols, where cols is a multiple of vec and at most nr; then applies e unless that is nil.

@@ -11,17 +11,48 @@ type unfold struct {
 	outW int
 }
 
-// set prepares u for channels of x under s.
-func (u *unfold) set(s ConvShape, channels int, x []float32, threads int) {
+// set prepares u for channels of x, apart elements from each other, under s.
+func (u *unfold) set(s ConvShape, channels int, x []float32, apart, threads int) {
 	u.place(s, channels)
-	if channels*s.H*s.W < smallProduct/4 {
-		threads = 1
-	}
-	Parallel(threads, channels, func(lo, hi int) {
+	Parallel(copyThreads(channels*s.H*s.W, threads), channels, func(lo, hi int) {
 		for c := lo; c < hi; c++ {
-			u.load(c, x[c*s.H*s.W:(c+1)*s.H*s.W])
+			u.load(c, x[c*apart:][:s.H*s.W])
 		}
 	})
+}
+
+// copyThreads is how many of the threads it pays to copy so many numbers with.
+func copyThreads(n, threads int) int {
+	if n < smallProduct/16 {
+		return 1
+	}
+	return threads
+}
+
+// sample is the matrix that s, which samples, makes of channels of x: a row each, in u's memory.
+func (u *unfold) sample(s ConvShape, channels int, x []float32, apart, threads int) []float32 {
+	oh, ow := s.OutH(), s.OutW()
+	n, step := oh*ow, s.StrideH*s.W
+	u.buf = grow(&u.buf, channels*n)
+	Parallel(copyThreads(channels*oh*s.W, threads), channels, func(lo, hi int) {
+		spare := borrow[float32]()
+		defer spare.giveBack()
+		waste := grow(&spare.tile, n) // every second element is not wanted
+		for c := lo; c < hi; c++ {
+			dst, src := u.buf[c*n:(c+1)*n], x[c*apart:]
+			switch {
+			case s.StrideW == 1:
+				active.copyRows(dst, ow, src, step, oh, ow)
+			case s.StrideW == 2 && ow > 1:
+				active.deinterleave(dst, waste, ow, src, step, oh, s.W)
+			default:
+				for i := range dst {
+					dst[i] = src[i/ow*step+i%ow*s.StrideW]
+				}
+			}
+		}
+	})
+	return u.buf
 }
 
 // place makes room for channels under s and finds where each row begins.

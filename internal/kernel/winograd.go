@@ -50,9 +50,18 @@ func winogradFits(s ConvShape) bool {
 		s.PadTop >= 0 && s.PadLeft >= 0 && s.PadBottom >= 0 && s.PadRight >= 0
 }
 
+// winogradShares tells that the threads better share each step than rows of so many tiles: the products of a step take whole vectors, which
+// parts fill worse the fewer tiles they have. Three joint steps cost more than one cut, a tenth of the products.
+func winogradShares(rows, across, threads int) bool {
+	if threads <= 1 || rows*across > winogradTiles(0) {
+		return false
+	}
+	t := tiling32()
+	return 10*threads*t.vectors((rows+threads-1)/threads*across) > 11*t.vectors(rows*across)
+}
+
 // winogradJob is the memory that one goroutine works in.
 type winogradJob struct {
-	planes
 	v, m []float32 // transformed input and products: 16 matrices of channels x ld
 	segs []winogradRows
 }
@@ -60,7 +69,10 @@ type winogradJob struct {
 // winogradRows are rows of tiles of one image: [from, to), behind at rows of the block before them.
 type winogradRows struct{ image, from, to, at int }
 
-var winogradPool = sync.Pool{New: func() any { return new(winogradJob) }}
+var (
+	winogradPool = sync.Pool{New: func() any { return new(winogradJob) }}
+	planesPool   = sync.Pool{New: func() any { return new(planes) }}
+)
 
 // winogradTiles is how many tiles are multiplied at a time: inputs and products of 16 matrices stay in the second-level cache, and the
 // weights are read often enough to pay.
@@ -115,17 +127,17 @@ func (b *winogradBlock) run(tiles, threads int) {
 	}
 	b.apartV, b.apartM = spreadSets(b.ic*b.ld), spreadSets(b.oc*b.ld)
 	v, m := grow(&b.v, 16*b.apartV+64), grow(&b.m, 16*b.apartM+64)
-	for _, g := range b.segs {
-		part, top := winogradBand(b.s, g.from, g.to) // the planes hold the rows that are read
-		b.planes.set(part, b.ic, 2, 2)
-		Parallel(threads, b.ic, func(lo, hi int) { b.input(v, g, top, lo, hi) })
-	}
+	Parallel(threads, b.ic, func(lo, hi int) {
+		for _, g := range b.segs {
+			b.input(v, g, lo, hi)
+		}
+	})
 	Parallel(threads, len(b.u), func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			a := b.u[i]
 			p := product[float32]{t: a.t, m: b.oc, n: tiles, k: b.ic, alpha: 1, c: m[i*b.apartM : i*b.apartM+b.oc*b.ld], ldc: b.ld, packedA: a.data,
 				b: dense[float32]{v[i*b.apartV:], b.ld, false}, loose: true}
-			p.region(0, b.oc, 0, roundUp(tiles, t.vec))
+			p.region(0, b.oc, 0, t.looseCols(tiles))
 		}
 	})
 	Parallel(threads, b.oc, func(lo, hi int) {
@@ -135,15 +147,24 @@ func (b *winogradBlock) run(tiles, threads int) {
 	})
 }
 
-// input transforms channels [lo, hi) of g, whose first input row is top.
-func (b *winogradBlock) input(v []float32, g winogradRows, top, lo, hi int) {
-	part, size, phase := b.planes.s, b.channel(), b.phase()
-	for c := lo; c < hi; c++ {
-		if part.H > 0 {
-			b.load(c, b.x[g.image*b.in+(c*b.s.H+top)*b.s.W:][:part.H*b.s.W])
+// input transforms channels [lo, hi) of g.
+func (b *winogradBlock) input(v []float32, g winogradRows, lo, hi int) {
+	part, top := b.s.band(2*g.from, 2*g.to) // the rows that are read
+	if b.s.OutW()%2 == 1 {                  // the last tile reads one column more
+		part.PadRight++
+	}
+	p := planesPool.Get().(*planes)
+	defer planesPool.Put(p)
+	room := p.setSome(part, hi-lo, 2, 2)
+	for ; lo < hi; lo += room {
+		n := min(room, hi-lo)
+		for c := range n {
+			p.load(c, b.x[g.image*b.in+((lo+c)*b.s.H+top)*b.s.W:][:part.H*part.W])
 		}
-		for r := range g.to - g.from {
-			active.winogradIn(v[c*b.ld+(g.at+r)*b.across:], b.apartV, b.buf[c*size+r*b.pitch:], b.pitch, phase, b.across)
+		for c := range n {
+			for r := range g.to - g.from {
+				active.winogradIn(v[(lo+c)*b.ld+(g.at+r)*b.across:], b.apartV, p.buf[c*p.channel()+r*p.pitch:], p.pitch, p.phase(), b.across)
+			}
 		}
 	}
 }
@@ -183,20 +204,6 @@ func (b *winogradBlock) output(m []float32, g winogradRows, lo, hi int) {
 func spreadSets(n int) int {
 	lines := (n + 15) / 16
 	return 16 * (lines + ((5-lines)%64+64)%64)
-}
-
-// winogradBand is the part of the input that tile rows [lo, hi) read, as a shape, and the number of its first row.
-func winogradBand(s ConvShape, lo, hi int) (part ConvShape, top int) {
-	from, to := 2*lo-s.PadTop, 2*hi+2-s.PadTop // rows that are read; beyond the input there is padding
-	part = s
-	top = min(max(from, 0), s.H)
-	part.H = max(0, min(to, s.H)-top)
-	part.PadTop = min(max(0, -from), to-from)
-	part.PadBottom = to - from - part.H - part.PadTop
-	if s.OutW()%2 == 1 { // the last tile reads one column more
-		part.PadRight++
-	}
-	return part, top
 }
 
 // winogradInGeneric sets dst[(4i+j)*ldd+t] to entry (i, j) of B^T d B for the tiles t < n, where column c of row r of tile t is

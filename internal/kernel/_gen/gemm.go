@@ -282,61 +282,57 @@ func (g *gen) epilogue(id string, sum [][]reg.VecVirtual, x reg.VecVirtual, ldc 
 // narrowCols is the most columns that narrow takes.
 const narrowCols = 4
 
-// narrow emits the product of a packed panel of A with a few columns: the lanes are the rows.
+// narrow emits the product of packed panels of A with a few columns: the lanes are the rows.
 func (g *gen) narrow() {
 	mr, _ := tileOf(g.width)
-	g.begin("sgemmNarrow", "(cols, k int, a, b *float32, bs int, out *float32)",
-		fmt.Sprintf("sets out[8*j+i] to the product of row i of a packed panel of %d rows with column j.", mr))
-	cols, k, a, b, bs := g.param("cols"), g.param("k"), g.param("a"), g.param("b"), g.param("bs")
+	g.begin("sgemmNarrow", "(cols, k int, a *float32, step int, b *float32, bs int, out *float32)",
+		fmt.Sprintf("sets out[8*(p*cols+j)+i] to the product of row i of panel p of A, step elements from one to the next, of %d rows, with column j; p < max(1, 4/cols).", mr))
+	cols, k, a, step, b, bs := g.param("cols"), g.param("k"), g.param("a"), g.param("step"), g.param("b"), g.param("bs")
+	g.SHLQ(operand.U8(2), step)
 	g.SHLQ(operand.U8(2), bs)
+	thrice := g.GP64()
+	g.LEAQ(indexed(step, step, 2, 0), thrice)
 	for n := narrowCols; n >= 1; n-- {
 		next := fmt.Sprintf("narrower%d", n)
 		if n > 1 {
 			g.CMPQ(cols, operand.U32(n))
 			g.JNE(operand.LabelRef(next))
 		}
-		unroll := max(1, 4/n) // so many sums hide the latency of additions
-		sum := make([][]reg.VecVirtual, unroll)
-		for u := range sum {
+		panels := []operand.Mem{at(a, 0), indexed(a, step, 1, 0), indexed(a, step, 2, 0), indexed(a, thrice, 1, 0)}[:max(1, 4/n)] // so many sums hide the latency of additions
+		sum := make([][]reg.VecVirtual, len(panels))
+		for p := range sum {
 			for range n {
 				v := g.YMM()
 				g.VXORPS(v, v, v)
-				sum[u] = append(sum[u], v)
+				sum[p] = append(sum[p], v)
 			}
 		}
 		x, f := g.YMM(), g.YMM()
-		step := func(u int) {
-			g.VMOVUPS(at(a, u*4*mr), x)
+		loop := fmt.Sprintf("loop%d", n)
+		g.Label(loop)
+		for p, m := range panels {
+			if n == 1 {
+				if p == 0 {
+					g.VBROADCASTSS(at(b, 0), f)
+				}
+				g.VFMADD231PS(m, f, sum[p][0])
+				continue
+			}
+			g.VMOVUPS(m, x)
 			for j := range n {
 				g.VBROADCASTSS(at(b, 4*j), f)
-				g.VFMADD231PS(x, f, sum[u][j])
+				g.VFMADD231PS(x, f, sum[p][j])
 			}
-			g.ADDQ(bs, b)
 		}
-		loop, rest, done := fmt.Sprintf("loop%d", n), fmt.Sprintf("rest%d", n), fmt.Sprintf("sum%d", n)
-		g.Label(loop)
-		g.CMPQ(k, operand.U32(unroll))
-		g.JL(operand.LabelRef(rest))
-		for u := range unroll {
-			step(u)
-		}
-		g.ADDQ(operand.U32(unroll*4*mr), a)
-		g.SUBQ(operand.U32(unroll), k)
-		g.JMP(operand.LabelRef(loop))
-		g.Label(rest)
-		g.TESTQ(k, k)
-		g.JZ(operand.LabelRef(done))
-		step(0)
+		g.ADDQ(bs, b)
 		g.ADDQ(operand.U32(4*mr), a)
 		g.DECQ(k)
-		g.JMP(operand.LabelRef(rest))
-		g.Label(done)
+		g.JNZ(operand.LabelRef(loop))
 		out := g.param("out")
-		for j := range n {
-			for u := 1; u < unroll; u++ {
-				g.VADDPS(sum[u][j], sum[0][j], sum[0][j])
+		for p := range panels {
+			for j := range n {
+				g.VMOVUPS(sum[p][j], at(out, 32*(p*n+j)))
 			}
-			g.VMOVUPS(sum[0][j], at(out, 32*j))
 		}
 		g.end()
 		if n > 1 {
