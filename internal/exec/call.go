@@ -23,6 +23,7 @@ type Call struct {
 	st    *step
 	f     *frame
 	lent  []unsafe.Pointer // what New and Scratch handed out
+	few   [2]unsafe.Pointer
 	keep  bool
 	exact uint64           // outputs that stay as the kernel gives them, by bit
 	wide  []*onnxio.Tensor // the inputs as they were before small floats were widened; nil if there were none

@@ -196,7 +196,8 @@ func (s *Session) step(ctx context.Context, f *frame, st *step) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	in := make([]*onnxio.Tensor, len(st.in))
+	both := make([]*onnxio.Tensor, len(st.in)+len(st.out))
+	in, out := both[:len(st.in):len(st.in)], both[len(st.in):]
 	for i, r := range st.in {
 		in[i] = f.load(r)
 		if in[i] == nil && r != none {
@@ -208,8 +209,11 @@ func (s *Session) step(ctx context.Context, f *frame, st *step) error {
 			return err
 		}
 	}
-	c := &Call{Ctx: ctx, Node: st.node, Threads: s.e.opts.Threads, s: s, st: st, f: f,
-		In: slices.Clone(in), Out: make([]*onnxio.Tensor, len(st.out))} // kernels may replace entries of In
+	c := &Call{Ctx: ctx, Node: st.node, Threads: s.e.opts.Threads, s: s, st: st, f: f, In: in, Out: out}
+	if s.hooks != nil {
+		c.In = slices.Clone(in) // kernels may replace entries of In
+	}
+	c.lent = c.few[:0]
 	switch err := s.timed(c); {
 	case st.parts != nil && errors.Is(err, ErrApart):
 		c.sweep()

@@ -144,16 +144,20 @@ func (c *PackedConv) group(s ConvShape, g int, x, y []float32, e *Epilogue, thre
 	})
 }
 
-// unfolded calls run with output rows [first, last) of the image x under s as p's B.
+// unfolded calls run with output rows [first, last) of the image x under s as p's B. Several threads share the work of packing it.
 func unfolded(p *product[float32], s ConvShape, first, last int, x []float32, threads int, run func()) {
 	u := unfoldPool.Get().(*unfold)
 	defer unfoldPool.Put(u)
 	part, top := s.band(first, last)
 	channels, apart := s.InC/s.Groups, s.H*s.W
-	if s.samples() {
-		p.b = dense[float32]{u.sample(part, channels, x[top*s.W:], apart, threads), p.n, false}
-	} else {
-		u.set(part, channels, x[top*s.W:], apart, threads)
+	x = x[top*s.W:]
+	switch {
+	case s.samples():
+		p.b = dense[float32]{u.sample(part, channels, x, apart, threads), p.n, false}
+	case threads > 1 && p.m*p.n*p.k >= smallProduct:
+		p.packedB = u.packed(part, channels, x, apart, p.t, threads)
+	default:
+		u.set(part, channels, x, apart, threads)
 		p.image = u
 	}
 	run()

@@ -9,6 +9,8 @@ type unfold struct {
 	rows []int32
 	offs []int32
 	outW int
+
+	panels []float32 // of packed
 }
 
 // set prepares u for channels of x, apart elements from each other, under s.
@@ -53,6 +55,28 @@ func (u *unfold) sample(s ConvShape, channels int, x []float32, apart, threads i
 		}
 	})
 	return u.buf
+}
+
+// packed is the unfolded image of channels of x under s in blocks and panels as t has them, in u's memory.
+func (u *unfold) packed(s ConvShape, channels int, x []float32, apart int, t *tiling[float32], threads int) []float32 {
+	u.place(s, channels)
+	taps, n, k := s.KH*s.KW, s.OutH()*u.outW, channels*s.KH*s.KW
+	b := grow(&u.panels, roundUp(n, t.nr)*k+packSlack)
+	Parallel(threads, channels, func(lo, hi int) {
+		for c := lo; c < hi; c++ {
+			u.load(c, x[c*apart:][:s.H*s.W])
+		}
+		for p := lo * taps; p < hi*taps; {
+			block := p / t.kc * t.kc
+			kb := min(t.kc, k-block)
+			rows := min(block+kb, hi*taps) - p
+			for j := 0; j < n; j += t.nr {
+				u.pack(b[block*roundUp(n, t.nr)+j*kb+(p-block)*t.nr:], t.nr, t.vec, p, rows, j, min(t.nr, n-j))
+			}
+			p += rows
+		}
+	})
+	return b
 }
 
 // place makes room for channels under s and finds where each row begins.
@@ -117,7 +141,7 @@ func (c *columns) set(u *unfold, j, n, width int) {
 	}
 }
 
-// pack lays rows [p, p+kb), columns [j, j+nb) out as panels of nr columns, zero filled, one vector of columns at a time.
+// pack lays rows [p, p+kb), columns [j, j+nb) out as panels of nr columns, one vector of columns at a time, the last one zero filled.
 func (u *unfold) pack(dst []float32, nr, vec, p, kb, j, nb int) {
 	c := columnsPool.Get().(*columns)
 	defer columnsPool.Put(c)
@@ -125,10 +149,7 @@ func (u *unfold) pack(dst []float32, nr, vec, p, kb, j, nb int) {
 		for q := 0; q < nr; q += vec {
 			n := min(vec, nb-q)
 			if n <= 0 {
-				for i := range kb {
-					clear(dst[i*nr+q : i*nr+q+vec])
-				}
-				continue
+				break
 			}
 			c.set(u, j+q, n, vec)
 			if c.runs == 0 {

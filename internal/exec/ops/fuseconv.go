@@ -2,6 +2,7 @@ package ops
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/obc-onnx/obc/graph"
 	"github.com/obc-onnx/obc/internal/exec"
@@ -71,18 +72,26 @@ func fuseConv(n *graph.Node, p *exec.Prep) (*exec.Fusion, error) {
 	for _, st := range stages {
 		in = append(in, st.add)
 	}
-	return &exec.Fusion{Nodes: nodes, Inputs: in, Kernel: func(c *exec.Call) error { return runStages(c, stages) }}, nil
+	var last atomic.Pointer[stagePlan] // of the last call: shapes seldom change
+	return &exec.Fusion{Nodes: nodes, Inputs: in, Kernel: func(c *exec.Call) error { return runStages(c, stages, &last) }}, nil
 }
 
-// runStages computes the stages; inputs are x, a computed bias of the first stage, and the addend of each.
-func runStages(c *exec.Call, stages []*convStage) error {
-	x, bias, adds := c.In[0], c.In[1], c.In[2:]
-	if x == nil || x.Type != onnxio.Float32 || len(x.Shape) != 4 || bias != nil && bias.Type != onnxio.Float32 || c.Ctx.Err() != nil {
-		return exec.ErrApart
+// stagePlan is what follows from the shapes of the input and of a computed bias.
+type stagePlan struct {
+	in, bias []int
+	shapes   []convShape
+	pairs    []bool // by stage: it runs together with the one before
+	out      [][]int
+	scratch  [2]int // of one image, for steps of even and odd numbers
+}
+
+// planStages returns nil if a stage does not fit its input: its node says why.
+func planStages(stages []*convStage, x, bias *tensor) *stagePlan {
+	p := &stagePlan{in: slices.Clone(x.Shape), shapes: make([]convShape, len(stages)), pairs: make([]bool, len(stages))}
+	if bias != nil {
+		p.bias = slices.Clone(bias.Shape)
 	}
-	shapes, shape := make([]convShape, len(stages)), x.Shape
-	scratch := [2]int{} // of one image, for steps of even and odd numbers
-	pairs := make([]bool, len(stages))
+	shape := p.in
 	for i, st := range stages {
 		b := st.b
 		if b == nil && i == 0 {
@@ -90,25 +99,52 @@ func runStages(c *exec.Call, stages []*convStage) error {
 		}
 		s, err := st.a.shape(&tensor{Type: x.Type, Shape: shape}, st.w, b)
 		if err != nil {
-			return exec.ErrApart // the nodes say why
+			return nil
 		}
 		shape = []int{s.batch, s.group * s.cout, s.out[0], s.out[1]}
-		if add := adds[i]; size(shape) == 0 || add != nil && (add.Type != onnxio.Float32 || !slices.Equal(add.Shape, shape)) {
-			return exec.ErrApart
+		if size(shape) == 0 {
+			return nil
 		}
-		shapes[i] = s
-		pairs[i] = i > 0 && !pairs[i-1] && adds[i] == nil && adds[i-1] == nil && stages[i-1].pairs(shapes[i-1], s)
+		p.shapes[i], p.out = s, append(p.out, shape)
+		p.pairs[i] = i > 0 && !p.pairs[i-1] && st.add == nil && stages[i-1].add == nil && stages[i-1].pairs(p.shapes[i-1], s)
 	}
 	step := 0
-	for i, s := range shapes[:len(shapes)-1] {
-		if !pairs[i+1] {
-			scratch[step%2] = max(scratch[step%2], s.group*s.cout*s.outPix)
+	for i, s := range p.shapes[:len(stages)-1] {
+		if !p.pairs[i+1] {
+			p.scratch[step%2] = max(p.scratch[step%2], s.group*s.cout*s.outPix)
 			step++
 		}
 	}
+	return p
+}
+
+// fits tells whether p is the plan for these.
+func (p *stagePlan) fits(x, bias *tensor) bool {
+	return p != nil && slices.Equal(p.in, x.Shape) && (bias == nil) == (p.bias == nil) && (bias == nil || slices.Equal(p.bias, bias.Shape))
+}
+
+// runStages computes the stages; inputs are x, a computed bias of the first stage, and the addend of each.
+func runStages(c *exec.Call, stages []*convStage, last *atomic.Pointer[stagePlan]) error {
+	x, bias, adds := c.In[0], c.In[1], c.In[2:]
+	if x == nil || x.Type != onnxio.Float32 || len(x.Shape) != 4 || bias != nil && bias.Type != onnxio.Float32 || c.Ctx.Err() != nil {
+		return exec.ErrApart
+	}
+	p := last.Load()
+	if !p.fits(x, bias) {
+		if p = planStages(stages, x, bias); p == nil {
+			return exec.ErrApart
+		}
+		last.Store(p)
+	}
+	for i, add := range adds {
+		if add != nil && (add.Type != onnxio.Float32 || !slices.Equal(add.Shape, p.out[i])) {
+			return exec.ErrApart
+		}
+	}
+	shape := p.out[len(stages)-1]
 	y := c.New(x.Type, shape...)
 	c.Out[0] = y
-	r := stageRun{stages: stages, shapes: shapes, pairs: pairs, adds: adds, bias: bias, x: x.Float32s(), y: y.Float32s()}
+	r := stageRun{stages: stages, stagePlan: p, adds: adds, bias: bias, x: x.Float32s(), y: y.Float32s()}
 	batch := shape[0]
 	if len(stages) == 1 {
 		r.images(0, batch, nil, c.Threads)
@@ -120,7 +156,7 @@ func runStages(c *exec.Call, stages []*convStage) error {
 	}
 	buf := make([][2][]float32, workers)
 	for i := range buf {
-		buf[i] = [2][]float32{c.Scratch(scratch[0]), c.Scratch(scratch[1])}
+		buf[i] = [2][]float32{c.Scratch(p.scratch[0]), c.Scratch(p.scratch[1])}
 	}
 	c.Parallel(workers, 1<<30, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
@@ -134,9 +170,8 @@ func runStages(c *exec.Call, stages []*convStage) error {
 
 // stageRun is one call of runStages.
 type stageRun struct {
+	*stagePlan
 	stages []*convStage
-	shapes []convShape
-	pairs  []bool // by stage: it runs together with the one before
 	adds   []*tensor
 	bias   *tensor
 	x, y   []float32
