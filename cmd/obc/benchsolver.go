@@ -79,7 +79,7 @@ the speed of this machine's matrix product, measured in the same run), fits the 
 	f.IntVar(&b.count, "count", 3, "number of timed runs of each")
 	f.StringSliceVar(&b.methods, "methods", solverMethods, "methods to time")
 	f.Float64Var(&b.damping, "damping", 0.01, "share of the mean diagonal of H that is added to it")
-	f.StringVar(&b.memory, "memory-limit", "", "bytes that a trace may take, such as 512MiB; beyond it rows run twice")
+	f.StringVar(&b.memory, "memory-limit", "", "bytes that a trace may take, such as 512MiB; rows beyond it run twice")
 	f.BoolVar(&b.step, "step", false, "wait for a line on standard input before each run; end of input ends the command")
 	f.BoolVar(&b.growth, "growth", false, "time a row over the number of columns, 64 to 4608")
 	f.BoolVar(&b.cpu, "cpu", false, "take the time that the program had a processor, for machines that do other things as well")

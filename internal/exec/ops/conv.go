@@ -77,75 +77,83 @@ func conv[T float](c *exec.Call, a convAttrs) error {
 	}
 	y := c.New(x.Type, append([]int{s.batch, s.group * s.cout}, s.out...)...)
 	c.Out[0] = y
-	xd, wd, yd := data[T](x), data[T](w), data[T](y)
-	var bias []T
+	r := convRun[T]{s: s, x: data[T](x), w: data[T](w), y: data[T](y)}
 	if b != nil {
-		bias = data[T](b)
+		r.bias = data[T](b)
 	}
-	if len(yd) == 0 {
+	switch {
+	case len(r.y) == 0:
+		return nil
+	case s.depthwise:
+		c.Parallel(s.batch*s.group, s.outPix*s.taps*s.cout, r.channels)
 		return nil
 	}
-	if s.depthwise {
-		c.Parallel(s.batch*s.group, s.outPix*s.taps*s.cout, func(lo, hi int) {
-			tap := make([]int, len(s.kernel))
-			for u := lo; u < hi; u++ {
-				for m := range s.cout {
-					o := (u%s.group)*s.cout + m
-					row := yd[(u*s.cout+m)*s.outPix:][:s.outPix]
-					fill(row, bias, o)
-					correlate(row, xd[u*s.inPix:][:s.inPix], wd[o*s.taps:][:s.taps], s.window, tap)
-				}
-			}
-		})
-		return nil
-	}
-	units := s.batch * s.group
-	workers, inner := min(c.Threads, units), 1
-	if units < c.Threads {
-		workers, inner = 1, c.Threads
-	}
-	var cols []*tensor
-	if !s.flat {
-		for range workers {
-			cols = append(cols, c.New(x.Type, s.unfolded, s.outPix))
-		}
-	}
-	run := func(u int, col []T) {
-		in := xd[u*s.cin*s.inPix:][:s.cin*s.inPix]
-		if !s.flat {
-			unfold(col, in, s)
-			in = col
-		}
-		g := u % s.group
-		out := yd[u*s.cout*s.outPix:][:s.cout*s.outPix]
+	return r.groups(c)
+}
+
+// convRun is one call of conv. A unit is a group of an image.
+type convRun[T float] struct {
+	s             convShape
+	x, w, y, bias []T
+	inner         int // threads that share a unit
+}
+
+// channels computes units [from, to) of a depthwise convolution.
+func (r *convRun[T]) channels(from, to int) {
+	s := r.s
+	tap := make([]int, len(s.kernel))
+	for u := from; u < to; u++ {
 		for m := range s.cout {
-			fill(out[m*s.outPix:][:s.outPix], bias, g*s.cout+m)
+			o := (u%s.group)*s.cout + m
+			row := r.y[(u*s.cout+m)*s.outPix:][:s.outPix]
+			fill(row, r.bias, o)
+			correlate(row, r.x[u*s.inPix:][:s.inPix], r.w[o*s.taps:][:s.taps], s.window, tap)
 		}
-		product(false, false, s.cout, s.outPix, s.unfolded, 1, wd[g*s.cout*s.unfolded:], s.unfolded, in, s.outPix, 1, out, s.outPix, inner)
 	}
-	column := func(i int) []T {
-		if s.flat {
-			return nil
+}
+
+// groups computes all units, which threads share, or each of which they share where there are few.
+func (r *convRun[T]) groups(c *exec.Call) error {
+	units := r.s.batch * r.s.group
+	workers := min(c.Threads, units)
+	if r.inner = 1; units < c.Threads {
+		workers, r.inner = 1, c.Threads
+	}
+	cols := make([][]T, workers)
+	if !r.s.flat {
+		for i := range cols {
+			cols[i] = data[T](c.New(c.In[0].Type, r.s.unfolded, r.s.outPix))
 		}
-		return data[T](cols[i])
 	}
-	if workers == 1 {
-		for u := range units {
-			run(u, column(0))
-			if err := c.Ctx.Err(); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	c.Parallel(workers, 1<<30, func(lo, hi int) {
+	some := func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			for u := i * units / workers; u < (i+1)*units/workers && c.Ctx.Err() == nil; u++ {
-				run(u, column(i))
+				r.unit(u, cols[i])
 			}
 		}
-	})
+	}
+	if workers == 1 {
+		some(0, 1)
+	} else {
+		c.Parallel(workers, 1<<30, some)
+	}
 	return c.Ctx.Err()
+}
+
+// unit computes unit u; col is room for the unfolded input.
+func (r *convRun[T]) unit(u int, col []T) {
+	s := r.s
+	in := r.x[u*s.cin*s.inPix:][:s.cin*s.inPix]
+	if !s.flat {
+		unfold(col, in, s)
+		in = col
+	}
+	g := u % s.group
+	out := r.y[u*s.cout*s.outPix:][:s.cout*s.outPix]
+	for m := range s.cout {
+		fill(out[m*s.outPix:][:s.outPix], r.bias, g*s.cout+m)
+	}
+	product(false, false, s.cout, s.outPix, s.unfolded, 1, r.w[g*s.cout*s.unfolded:], s.unfolded, in, s.outPix, 1, out, s.outPix, r.inner)
 }
 
 // packConv packs a constant weight for the vector kernels, at the first run; nil where they do not apply.
