@@ -24,15 +24,15 @@ func depthwise7AVX2(dst *float32, ldd int, rows int, cols int, x *float32, pitch
 //go:noescape
 func gatherAVX2(dst *float32, ldd int, src *float32, rows []int32, c *byte)
 
-// winogradInAVX2 is winogradInGeneric for vecs vectors of tiles.
+// winogradInAVX2 is winogradInGeneric for vecs vectors of tiles a row.
 //
 //go:noescape
-func winogradInAVX2(dst *float32, ldd int, x *float32, pitch int, phase int, vecs int)
+func winogradInAVX2(dst *float32, ldd int, next int, x *float32, pitch int, phase int, vecs int, rows int)
 
-// winogradOutAVX2 is winogradOutGeneric; add0 and add1 may be nil.
+// winogradOutAVX2 is winogradOutGeneric; add may be nil.
 //
 //go:noescape
-func winogradOutAVX2(dst0 *float32, dst1 *float32, m *float32, ldm int, cols int, add0 *float32, add1 *float32, bias float32, lo float32, hi float32)
+func winogradOutAVX2(dst *float32, ldd int, m *float32, ldm int, next int, cols int, rows int, add *float32, bias float32, lo float32, hi float32)
 
 // deinterleaveAVX2 is deinterleaveGeneric, for rows, cols > 0.
 //
@@ -64,15 +64,15 @@ func depthwise7AVX512(dst *float32, ldd int, rows int, cols int, x *float32, pit
 //go:noescape
 func gatherAVX512(dst *float32, ldd int, src *float32, rows []int32, c *byte)
 
-// winogradInAVX512 is winogradInGeneric for vecs vectors of tiles.
+// winogradInAVX512 is winogradInGeneric for vecs vectors of tiles a row.
 //
 //go:noescape
-func winogradInAVX512(dst *float32, ldd int, x *float32, pitch int, phase int, vecs int)
+func winogradInAVX512(dst *float32, ldd int, next int, x *float32, pitch int, phase int, vecs int, rows int)
 
-// winogradOutAVX512 is winogradOutGeneric; add0 and add1 may be nil.
+// winogradOutAVX512 is winogradOutGeneric; add may be nil.
 //
 //go:noescape
-func winogradOutAVX512(dst0 *float32, dst1 *float32, m *float32, ldm int, cols int, add0 *float32, add1 *float32, bias float32, lo float32, hi float32)
+func winogradOutAVX512(dst *float32, ldd int, m *float32, ldm int, next int, cols int, rows int, add *float32, bias float32, lo float32, hi float32)
 
 // deinterleaveAVX512 is deinterleaveGeneric, for rows, cols > 0.
 //

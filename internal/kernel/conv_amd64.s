@@ -962,185 +962,212 @@ done:
 	VZEROUPPER
 	RET
 
-// func winogradInAVX2(dst *float32, ldd int, x *float32, pitch int, phase int, vecs int)
+// func winogradInAVX2(dst *float32, ldd int, next int, x *float32, pitch int, phase int, vecs int, rows int)
 // Requires: AVX
-TEXT ·winogradInAVX2(SB), NOSPLIT, $0-48
-	MOVQ dst+0(FP), AX
-	MOVQ ldd+8(FP), CX
-	SHLQ $0x02, CX
-	MOVQ x+16(FP), DX
-	MOVQ pitch+24(FP), BX
-	SHLQ $0x02, BX
-	MOVQ phase+32(FP), SI
-	SHLQ $0x02, SI
-	MOVQ vecs+40(FP), DI
-	MOVQ DX, R8
-	LEAQ (DX)(SI*1), R9
-	LEAQ (DX)(SI*2), DX
-	LEAQ (DX)(SI*1), SI
-	LEAQ (R8)(BX*1), R10
-	LEAQ (R9)(BX*1), R11
-	LEAQ (DX)(BX*1), R12
-	LEAQ (SI)(BX*1), BX
-	XORQ R13, R13
+TEXT ·winogradInAVX2(SB), NOSPLIT, $0-64
+	MOVQ   dst+0(FP), AX
+	MOVQ   ldd+8(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   next+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   pitch+32(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   phase+40(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   rows+56(FP), DI
+	MOVQ   x+24(FP), R8
+	LEAQ   (R8)(SI*2), R9
+	LEAQ   (R8)(BX*1), R10
+	LEAQ   (R9)(BX*1), R11
+	MOVQ   vecs+48(FP), R12
+	IMUL3Q $0x00000020, R12, R12
+	SUBQ   R12, BX
+	SUBQ   R12, DX
+
+row:
+	MOVQ vecs+48(FP), R12
 
 loop:
-	LEAQ    (AX)(R13*1), R14
-	VMOVUPS (R8)(R13*1), Y0
-	VSUBPS  4(R8)(R13*1), Y0, Y0
-	VMOVUPS (DX)(R13*1), Y1
-	VSUBPS  4(DX)(R13*1), Y1, Y1
-	VMOVUPS (R10)(R13*1), Y2
-	VSUBPS  4(R10)(R13*1), Y2, Y2
-	VMOVUPS (R12)(R13*1), Y3
-	VSUBPS  4(R12)(R13*1), Y3, Y3
+	MOVQ    AX, R13
+	VMOVUPS (R8), Y0
+	VSUBPS  4(R8), Y0, Y0
+	VMOVUPS (R9), Y1
+	VSUBPS  4(R9), Y1, Y1
+	VMOVUPS (R10), Y2
+	VSUBPS  4(R10), Y2, Y2
+	VMOVUPS (R11), Y3
+	VSUBPS  4(R11), Y3, Y3
 	VSUBPS  Y2, Y0, Y0
 	VADDPS  Y2, Y1, Y4
 	VSUBPS  Y1, Y2, Y2
 	VSUBPS  Y3, Y1, Y1
-	MOVQ    R14, R15
-	VMOVUPS Y0, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y4, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y2, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y1, (R15)
-	ADDQ    CX, R14
-	VMOVUPS (R9)(R13*1), Y0
-	VADDPS  4(R8)(R13*1), Y0, Y0
-	VMOVUPS (SI)(R13*1), Y1
-	VADDPS  4(DX)(R13*1), Y1, Y1
-	VMOVUPS (R11)(R13*1), Y2
-	VADDPS  4(R10)(R13*1), Y2, Y2
-	VMOVUPS (BX)(R13*1), Y3
-	VADDPS  4(R12)(R13*1), Y3, Y3
+	MOVQ    R13, R14
+	VMOVUPS Y0, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y4, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y2, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y1, (R14)
+	ADDQ    CX, R13
+	VMOVUPS (R8)(SI*1), Y0
+	VADDPS  4(R8), Y0, Y0
+	VMOVUPS (R9)(SI*1), Y1
+	VADDPS  4(R9), Y1, Y1
+	VMOVUPS (R10)(SI*1), Y2
+	VADDPS  4(R10), Y2, Y2
+	VMOVUPS (R11)(SI*1), Y3
+	VADDPS  4(R11), Y3, Y3
 	VSUBPS  Y2, Y0, Y0
 	VADDPS  Y2, Y1, Y4
 	VSUBPS  Y1, Y2, Y2
 	VSUBPS  Y3, Y1, Y1
-	MOVQ    R14, R15
-	VMOVUPS Y0, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y4, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y2, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y1, (R15)
-	ADDQ    CX, R14
-	VMOVUPS 4(R8)(R13*1), Y0
-	VSUBPS  (R9)(R13*1), Y0, Y0
-	VMOVUPS 4(DX)(R13*1), Y1
-	VSUBPS  (SI)(R13*1), Y1, Y1
-	VMOVUPS 4(R10)(R13*1), Y2
-	VSUBPS  (R11)(R13*1), Y2, Y2
-	VMOVUPS 4(R12)(R13*1), Y3
-	VSUBPS  (BX)(R13*1), Y3, Y3
+	MOVQ    R13, R14
+	VMOVUPS Y0, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y4, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y2, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y1, (R14)
+	ADDQ    CX, R13
+	VMOVUPS 4(R8), Y0
+	VSUBPS  (R8)(SI*1), Y0, Y0
+	VMOVUPS 4(R9), Y1
+	VSUBPS  (R9)(SI*1), Y1, Y1
+	VMOVUPS 4(R10), Y2
+	VSUBPS  (R10)(SI*1), Y2, Y2
+	VMOVUPS 4(R11), Y3
+	VSUBPS  (R11)(SI*1), Y3, Y3
 	VSUBPS  Y2, Y0, Y0
 	VADDPS  Y2, Y1, Y4
 	VSUBPS  Y1, Y2, Y2
 	VSUBPS  Y3, Y1, Y1
-	MOVQ    R14, R15
-	VMOVUPS Y0, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y4, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y2, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y1, (R15)
-	ADDQ    CX, R14
-	VMOVUPS (R9)(R13*1), Y0
-	VSUBPS  4(R9)(R13*1), Y0, Y0
-	VMOVUPS (SI)(R13*1), Y1
-	VSUBPS  4(SI)(R13*1), Y1, Y1
-	VMOVUPS (R11)(R13*1), Y2
-	VSUBPS  4(R11)(R13*1), Y2, Y2
-	VMOVUPS (BX)(R13*1), Y3
-	VSUBPS  4(BX)(R13*1), Y3, Y3
+	MOVQ    R13, R14
+	VMOVUPS Y0, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y4, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y2, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y1, (R14)
+	ADDQ    CX, R13
+	VMOVUPS (R8)(SI*1), Y0
+	VSUBPS  4(R8)(SI*1), Y0, Y0
+	VMOVUPS (R9)(SI*1), Y1
+	VSUBPS  4(R9)(SI*1), Y1, Y1
+	VMOVUPS (R10)(SI*1), Y2
+	VSUBPS  4(R10)(SI*1), Y2, Y2
+	VMOVUPS (R11)(SI*1), Y3
+	VSUBPS  4(R11)(SI*1), Y3, Y3
 	VSUBPS  Y2, Y0, Y0
 	VADDPS  Y2, Y1, Y4
 	VSUBPS  Y1, Y2, Y2
 	VSUBPS  Y3, Y1, Y1
-	MOVQ    R14, R15
-	VMOVUPS Y0, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y4, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y2, (R15)
-	LEAQ    (R15)(CX*4), R15
-	VMOVUPS Y1, (R15)
-	ADDQ    CX, R14
-	ADDQ    $0x00000020, R13
-	DECQ    DI
+	MOVQ    R13, R14
+	VMOVUPS Y0, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y4, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y2, (R14)
+	LEAQ    (R14)(CX*4), R14
+	VMOVUPS Y1, (R14)
+	ADDQ    CX, R13
+	ADDQ    $0x00000020, R8
+	ADDQ    $0x00000020, R9
+	ADDQ    $0x00000020, R10
+	ADDQ    $0x00000020, R11
+	ADDQ    $0x00000020, AX
+	DECQ    R12
 	JNZ     loop
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	ADDQ    BX, R11
+	ADDQ    DX, AX
+	DECQ    DI
+	JNZ     row
 	VZEROUPPER
 	RET
 
-// func winogradOutAVX2(dst0 *float32, dst1 *float32, m *float32, ldm int, cols int, add0 *float32, add1 *float32, bias float32, lo float32, hi float32)
+// func winogradOutAVX2(dst *float32, ldd int, m *float32, ldm int, next int, cols int, rows int, add *float32, bias float32, lo float32, hi float32)
 // Requires: AVX, CMOV
-TEXT ·winogradOutAVX2(SB), NOSPLIT, $0-68
-	MOVQ         dst0+0(FP), AX
-	MOVQ         dst1+8(FP), CX
+TEXT ·winogradOutAVX2(SB), NOSPLIT, $0-76
+	MOVQ         dst+0(FP), AX
+	MOVQ         ldd+8(FP), CX
 	MOVQ         m+16(FP), DX
 	MOVQ         ldm+24(FP), BX
-	MOVQ         cols+32(FP), SI
-	MOVQ         add0+40(FP), DI
-	MOVQ         add1+48(FP), R8
-	VBROADCASTSS bias+56(FP), Y0
-	VBROADCASTSS lo+60(FP), Y1
-	VBROADCASTSS hi+64(FP), Y2
+	MOVQ         add+56(FP), DI
+	MOVQ         rows+48(FP), R8
+	VBROADCASTSS bias+64(FP), Y0
+	VBROADCASTSS lo+68(FP), Y1
+	VBROADCASTSS hi+72(FP), Y2
+	SHLQ         $0x02, CX
 	SHLQ         $0x02, BX
+	MOVQ         next+32(FP), R10
+	MOVQ         cols+40(FP), R9
+	ADDQ         $0x0000000f, R9
+	ANDQ         $-16, R9
+	SHLQ         $0x01, R9
+	SHLQ         $0x02, R10
+	SUBQ         R9, R10
+	NEGQ         R9
+	ADDQ         CX, R9
+	SHLQ         $0x01, R9
+
+row:
+	MOVQ cols+40(FP), SI
 
 loop:
-	MOVQ       DX, R9
-	MOVQ       R9, R10
-	VMOVUPS    (R10), Y5
-	LEAQ       (R10)(BX*4), R10
-	VMOVUPS    (R10), Y3
-	LEAQ       (R10)(BX*4), R10
-	VMOVUPS    (R10), Y4
-	LEAQ       (R10)(BX*4), R10
+	MOVQ       DX, R11
+	MOVQ       R11, R12
+	VMOVUPS    (R12), Y5
+	LEAQ       (R12)(BX*4), R12
+	VMOVUPS    (R12), Y3
+	LEAQ       (R12)(BX*4), R12
+	VMOVUPS    (R12), Y4
+	LEAQ       (R12)(BX*4), R12
 	VADDPS     Y3, Y5, Y5
 	VADDPS     Y4, Y5, Y5
 	VSUBPS     Y4, Y3, Y3
-	VSUBPS     (R10), Y3, Y3
-	ADDQ       BX, R9
-	MOVQ       R9, R10
-	VMOVUPS    (R10), Y7
-	LEAQ       (R10)(BX*4), R10
-	VMOVUPS    (R10), Y4
-	LEAQ       (R10)(BX*4), R10
-	VMOVUPS    (R10), Y6
-	LEAQ       (R10)(BX*4), R10
+	VSUBPS     (R12), Y3, Y3
+	ADDQ       BX, R11
+	MOVQ       R11, R12
+	VMOVUPS    (R12), Y7
+	LEAQ       (R12)(BX*4), R12
+	VMOVUPS    (R12), Y4
+	LEAQ       (R12)(BX*4), R12
+	VMOVUPS    (R12), Y6
+	LEAQ       (R12)(BX*4), R12
 	VADDPS     Y4, Y7, Y7
 	VADDPS     Y6, Y7, Y7
 	VSUBPS     Y6, Y4, Y4
-	VSUBPS     (R10), Y4, Y4
-	ADDQ       BX, R9
-	MOVQ       R9, R10
-	VMOVUPS    (R10), Y9
-	LEAQ       (R10)(BX*4), R10
-	VMOVUPS    (R10), Y6
-	LEAQ       (R10)(BX*4), R10
-	VMOVUPS    (R10), Y8
-	LEAQ       (R10)(BX*4), R10
+	VSUBPS     (R12), Y4, Y4
+	ADDQ       BX, R11
+	MOVQ       R11, R12
+	VMOVUPS    (R12), Y9
+	LEAQ       (R12)(BX*4), R12
+	VMOVUPS    (R12), Y6
+	LEAQ       (R12)(BX*4), R12
+	VMOVUPS    (R12), Y8
+	LEAQ       (R12)(BX*4), R12
 	VADDPS     Y6, Y9, Y9
 	VADDPS     Y8, Y9, Y9
 	VSUBPS     Y8, Y6, Y6
-	VSUBPS     (R10), Y6, Y6
-	ADDQ       BX, R9
-	MOVQ       R9, R10
-	VMOVUPS    (R10), Y11
-	LEAQ       (R10)(BX*4), R10
-	VMOVUPS    (R10), Y8
-	LEAQ       (R10)(BX*4), R10
-	VMOVUPS    (R10), Y10
-	LEAQ       (R10)(BX*4), R10
+	VSUBPS     (R12), Y6, Y6
+	ADDQ       BX, R11
+	MOVQ       R11, R12
+	VMOVUPS    (R12), Y11
+	LEAQ       (R12)(BX*4), R12
+	VMOVUPS    (R12), Y8
+	LEAQ       (R12)(BX*4), R12
+	VMOVUPS    (R12), Y10
+	LEAQ       (R12)(BX*4), R12
 	VADDPS     Y8, Y11, Y11
 	VADDPS     Y10, Y11, Y11
 	VSUBPS     Y10, Y8, Y8
-	VSUBPS     (R10), Y8, Y8
-	ADDQ       BX, R9
+	VSUBPS     (R12), Y8, Y8
+	ADDQ       BX, R11
 	VADDPS     Y7, Y5, Y5
 	VADDPS     Y9, Y5, Y5
 	VSUBPS     Y9, Y7, Y7
@@ -1157,23 +1184,23 @@ loop:
 	VUNPCKHPS  Y4, Y3, Y4
 	VPERM2F128 $0x20, Y4, Y6, Y3
 	VPERM2F128 $0x31, Y4, Y6, Y4
-	MOVQ       $0x00000010, R9
-	CMPQ       SI, R9
-	CMOVQLT    SI, R9
-	LEAQ       ones16zeros16<>+0(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    64(R10), Y6
-	VMOVUPS    96(R10), Y8
+	MOVQ       $0x00000010, R11
+	CMPQ       SI, R11
+	CMOVQLT    SI, R11
+	LEAQ       ones16zeros16<>+0(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    64(R12), Y6
+	VMOVUPS    96(R12), Y8
 	VADDPS     Y0, Y5, Y5
 	VADDPS     Y0, Y7, Y7
-	TESTQ      DI, DI
+	MOVQ       add+56(FP), R11
+	TESTQ      R11, R11
 	JZ         plain0
 	VMASKMOVPS (DI), Y6, Y9
 	VADDPS     Y9, Y5, Y5
 	VMASKMOVPS 32(DI), Y8, Y9
 	VADDPS     Y9, Y7, Y7
-	ADDQ       $0x00000040, DI
 
 plain0:
 	VMAXPS  Y5, Y1, Y5
@@ -1191,16 +1218,15 @@ part0:
 	VMASKMOVPS Y7, Y8, 32(AX)
 
 next0:
-	ADDQ       $0x00000040, AX
 	VADDPS     Y0, Y3, Y3
 	VADDPS     Y0, Y4, Y4
-	TESTQ      R8, R8
+	MOVQ       add+56(FP), R11
+	TESTQ      R11, R11
 	JZ         plain1
-	VMASKMOVPS (R8), Y6, Y5
+	VMASKMOVPS (DI)(CX*1), Y6, Y5
 	VADDPS     Y5, Y3, Y3
-	VMASKMOVPS 32(R8), Y8, Y5
+	VMASKMOVPS 32(DI)(CX*1), Y8, Y5
 	VADDPS     Y5, Y4, Y4
-	ADDQ       $0x00000040, R8
 
 plain1:
 	VMAXPS  Y3, Y1, Y3
@@ -1209,19 +1235,25 @@ plain1:
 	VMINPS  Y4, Y2, Y4
 	CMPQ    SI, $0x00000010
 	JL      part1
-	VMOVUPS Y3, (CX)
-	VMOVUPS Y4, 32(CX)
+	VMOVUPS Y3, (AX)(CX*1)
+	VMOVUPS Y4, 32(AX)(CX*1)
 	JMP     next1
 
 part1:
-	VMASKMOVPS Y3, Y6, (CX)
-	VMASKMOVPS Y4, Y8, 32(CX)
+	VMASKMOVPS Y3, Y6, (AX)(CX*1)
+	VMASKMOVPS Y4, Y8, 32(AX)(CX*1)
 
 next1:
-	ADDQ $0x00000040, CX
+	ADDQ $0x00000040, AX
+	ADDQ $0x00000040, DI
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000010, SI
 	JG   loop
+	ADDQ R9, AX
+	ADDQ R9, DI
+	ADDQ R10, DX
+	DECQ R8
+	JNZ  row
 	VZEROUPPER
 	RET
 
@@ -2343,180 +2375,207 @@ done:
 	VZEROUPPER
 	RET
 
-// func winogradInAVX512(dst *float32, ldd int, x *float32, pitch int, phase int, vecs int)
+// func winogradInAVX512(dst *float32, ldd int, next int, x *float32, pitch int, phase int, vecs int, rows int)
 // Requires: AVX, AVX512F
-TEXT ·winogradInAVX512(SB), NOSPLIT, $0-48
-	MOVQ dst+0(FP), AX
-	MOVQ ldd+8(FP), CX
-	SHLQ $0x02, CX
-	MOVQ x+16(FP), DX
-	MOVQ pitch+24(FP), BX
-	SHLQ $0x02, BX
-	MOVQ phase+32(FP), SI
-	SHLQ $0x02, SI
-	MOVQ vecs+40(FP), DI
-	MOVQ DX, R8
-	LEAQ (DX)(SI*1), R9
-	LEAQ (DX)(SI*2), DX
-	LEAQ (DX)(SI*1), SI
-	LEAQ (R8)(BX*1), R10
-	LEAQ (R9)(BX*1), R11
-	LEAQ (DX)(BX*1), R12
-	LEAQ (SI)(BX*1), BX
-	XORQ R13, R13
+TEXT ·winogradInAVX512(SB), NOSPLIT, $0-64
+	MOVQ   dst+0(FP), AX
+	MOVQ   ldd+8(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   next+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   pitch+32(FP), BX
+	SHLQ   $0x02, BX
+	MOVQ   phase+40(FP), SI
+	SHLQ   $0x02, SI
+	MOVQ   rows+56(FP), DI
+	MOVQ   x+24(FP), R8
+	LEAQ   (R8)(SI*2), R9
+	LEAQ   (R8)(BX*1), R10
+	LEAQ   (R9)(BX*1), R11
+	MOVQ   vecs+48(FP), R12
+	IMUL3Q $0x00000040, R12, R12
+	SUBQ   R12, BX
+	SUBQ   R12, DX
+
+row:
+	MOVQ vecs+48(FP), R12
 
 loop:
-	LEAQ    (AX)(R13*1), R14
-	VMOVUPS (R8)(R13*1), Z0
-	VSUBPS  4(R8)(R13*1), Z0, Z0
-	VMOVUPS (DX)(R13*1), Z1
-	VSUBPS  4(DX)(R13*1), Z1, Z1
-	VMOVUPS (R10)(R13*1), Z2
-	VSUBPS  4(R10)(R13*1), Z2, Z2
-	VMOVUPS (R12)(R13*1), Z3
-	VSUBPS  4(R12)(R13*1), Z3, Z3
+	MOVQ    AX, R13
+	VMOVUPS (R8), Z0
+	VSUBPS  4(R8), Z0, Z0
+	VMOVUPS (R9), Z1
+	VSUBPS  4(R9), Z1, Z1
+	VMOVUPS (R10), Z2
+	VSUBPS  4(R10), Z2, Z2
+	VMOVUPS (R11), Z3
+	VSUBPS  4(R11), Z3, Z3
 	VSUBPS  Z2, Z0, Z0
 	VADDPS  Z2, Z1, Z4
 	VSUBPS  Z1, Z2, Z2
 	VSUBPS  Z3, Z1, Z1
-	VMOVUPS (R9)(R13*1), Z3
-	VADDPS  4(R8)(R13*1), Z3, Z3
-	VMOVUPS (SI)(R13*1), Z5
-	VADDPS  4(DX)(R13*1), Z5, Z5
-	VMOVUPS (R11)(R13*1), Z6
-	VADDPS  4(R10)(R13*1), Z6, Z6
-	VMOVUPS (BX)(R13*1), Z7
-	VADDPS  4(R12)(R13*1), Z7, Z7
+	VMOVUPS (R8)(SI*1), Z3
+	VADDPS  4(R8), Z3, Z3
+	VMOVUPS (R9)(SI*1), Z5
+	VADDPS  4(R9), Z5, Z5
+	VMOVUPS (R10)(SI*1), Z6
+	VADDPS  4(R10), Z6, Z6
+	VMOVUPS (R11)(SI*1), Z7
+	VADDPS  4(R11), Z7, Z7
 	VSUBPS  Z6, Z3, Z3
 	VADDPS  Z6, Z5, Z8
 	VSUBPS  Z5, Z6, Z6
 	VSUBPS  Z7, Z5, Z5
-	VMOVUPS 4(R8)(R13*1), Z7
-	VSUBPS  (R9)(R13*1), Z7, Z7
-	VMOVUPS 4(DX)(R13*1), Z9
-	VSUBPS  (SI)(R13*1), Z9, Z9
-	VMOVUPS 4(R10)(R13*1), Z10
-	VSUBPS  (R11)(R13*1), Z10, Z10
-	VMOVUPS 4(R12)(R13*1), Z11
-	VSUBPS  (BX)(R13*1), Z11, Z11
+	VMOVUPS 4(R8), Z7
+	VSUBPS  (R8)(SI*1), Z7, Z7
+	VMOVUPS 4(R9), Z9
+	VSUBPS  (R9)(SI*1), Z9, Z9
+	VMOVUPS 4(R10), Z10
+	VSUBPS  (R10)(SI*1), Z10, Z10
+	VMOVUPS 4(R11), Z11
+	VSUBPS  (R11)(SI*1), Z11, Z11
 	VSUBPS  Z10, Z7, Z7
 	VADDPS  Z10, Z9, Z12
 	VSUBPS  Z9, Z10, Z10
 	VSUBPS  Z11, Z9, Z9
-	VMOVUPS (R9)(R13*1), Z11
-	VSUBPS  4(R9)(R13*1), Z11, Z11
-	VMOVUPS (SI)(R13*1), Z13
-	VSUBPS  4(SI)(R13*1), Z13, Z13
-	VMOVUPS (R11)(R13*1), Z14
-	VSUBPS  4(R11)(R13*1), Z14, Z14
-	VMOVUPS (BX)(R13*1), Z15
-	VSUBPS  4(BX)(R13*1), Z15, Z15
+	VMOVUPS (R8)(SI*1), Z11
+	VSUBPS  4(R8)(SI*1), Z11, Z11
+	VMOVUPS (R9)(SI*1), Z13
+	VSUBPS  4(R9)(SI*1), Z13, Z13
+	VMOVUPS (R10)(SI*1), Z14
+	VSUBPS  4(R10)(SI*1), Z14, Z14
+	VMOVUPS (R11)(SI*1), Z15
+	VSUBPS  4(R11)(SI*1), Z15, Z15
 	VSUBPS  Z14, Z11, Z11
 	VADDPS  Z14, Z13, Z16
 	VSUBPS  Z13, Z14, Z14
 	VSUBPS  Z15, Z13, Z13
-	VMOVUPS Z0, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z3, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z7, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z11, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z4, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z8, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z12, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z16, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z2, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z6, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z10, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z14, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z1, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z5, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z9, (R14)
-	ADDQ    CX, R14
-	VMOVUPS Z13, (R14)
-	ADDQ    CX, R14
-	ADDQ    $0x00000040, R13
-	DECQ    DI
+	VMOVUPS Z0, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z3, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z7, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z11, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z4, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z8, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z12, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z16, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z2, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z6, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z10, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z14, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z1, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z5, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z9, (R13)
+	ADDQ    CX, R13
+	VMOVUPS Z13, (R13)
+	ADDQ    CX, R13
+	ADDQ    $0x00000040, R8
+	ADDQ    $0x00000040, R9
+	ADDQ    $0x00000040, R10
+	ADDQ    $0x00000040, R11
+	ADDQ    $0x00000040, AX
+	DECQ    R12
 	JNZ     loop
+	ADDQ    BX, R8
+	ADDQ    BX, R9
+	ADDQ    BX, R10
+	ADDQ    BX, R11
+	ADDQ    DX, AX
+	DECQ    DI
+	JNZ     row
 	VZEROUPPER
 	RET
 
-// func winogradOutAVX512(dst0 *float32, dst1 *float32, m *float32, ldm int, cols int, add0 *float32, add1 *float32, bias float32, lo float32, hi float32)
+// func winogradOutAVX512(dst *float32, ldd int, m *float32, ldm int, next int, cols int, rows int, add *float32, bias float32, lo float32, hi float32)
 // Requires: AVX, AVX512F, CMOV
-TEXT ·winogradOutAVX512(SB), NOSPLIT, $0-68
-	MOVQ         dst0+0(FP), AX
-	MOVQ         dst1+8(FP), DX
+TEXT ·winogradOutAVX512(SB), NOSPLIT, $0-76
+	MOVQ         dst+0(FP), AX
+	MOVQ         ldd+8(FP), DX
 	MOVQ         m+16(FP), BX
 	MOVQ         ldm+24(FP), SI
-	MOVQ         cols+32(FP), DI
-	MOVQ         add0+40(FP), R8
-	MOVQ         add1+48(FP), R9
-	VBROADCASTSS bias+56(FP), Z0
-	VBROADCASTSS lo+60(FP), Z1
-	VBROADCASTSS hi+64(FP), Z2
+	MOVQ         add+56(FP), R8
+	MOVQ         rows+48(FP), R9
+	VBROADCASTSS bias+64(FP), Z0
+	VBROADCASTSS lo+68(FP), Z1
+	VBROADCASTSS hi+72(FP), Z2
+	SHLQ         $0x02, DX
 	SHLQ         $0x02, SI
+	MOVQ         next+32(FP), R11
+	MOVQ         cols+40(FP), R10
+	ADDQ         $0x0000001f, R10
+	ANDQ         $-32, R10
+	SHLQ         $0x01, R10
+	SHLQ         $0x02, R11
+	SUBQ         R10, R11
+	NEGQ         R10
+	ADDQ         DX, R10
+	SHLQ         $0x01, R10
+
+row:
+	MOVQ cols+40(FP), DI
 
 loop:
 	MOVQ      BX, CX
-	MOVQ      CX, R10
-	VMOVUPS   (R10), Z5
-	LEAQ      (R10)(SI*4), R10
-	VMOVUPS   (R10), Z3
-	LEAQ      (R10)(SI*4), R10
-	VMOVUPS   (R10), Z4
-	LEAQ      (R10)(SI*4), R10
+	MOVQ      CX, R12
+	VMOVUPS   (R12), Z5
+	LEAQ      (R12)(SI*4), R12
+	VMOVUPS   (R12), Z3
+	LEAQ      (R12)(SI*4), R12
+	VMOVUPS   (R12), Z4
+	LEAQ      (R12)(SI*4), R12
 	VADDPS    Z3, Z5, Z5
 	VADDPS    Z4, Z5, Z5
 	VSUBPS    Z4, Z3, Z3
-	VSUBPS    (R10), Z3, Z3
+	VSUBPS    (R12), Z3, Z3
 	ADDQ      SI, CX
-	MOVQ      CX, R10
-	VMOVUPS   (R10), Z7
-	LEAQ      (R10)(SI*4), R10
-	VMOVUPS   (R10), Z4
-	LEAQ      (R10)(SI*4), R10
-	VMOVUPS   (R10), Z6
-	LEAQ      (R10)(SI*4), R10
+	MOVQ      CX, R12
+	VMOVUPS   (R12), Z7
+	LEAQ      (R12)(SI*4), R12
+	VMOVUPS   (R12), Z4
+	LEAQ      (R12)(SI*4), R12
+	VMOVUPS   (R12), Z6
+	LEAQ      (R12)(SI*4), R12
 	VADDPS    Z4, Z7, Z7
 	VADDPS    Z6, Z7, Z7
 	VSUBPS    Z6, Z4, Z4
-	VSUBPS    (R10), Z4, Z4
+	VSUBPS    (R12), Z4, Z4
 	ADDQ      SI, CX
-	MOVQ      CX, R10
-	VMOVUPS   (R10), Z9
-	LEAQ      (R10)(SI*4), R10
-	VMOVUPS   (R10), Z6
-	LEAQ      (R10)(SI*4), R10
-	VMOVUPS   (R10), Z8
-	LEAQ      (R10)(SI*4), R10
+	MOVQ      CX, R12
+	VMOVUPS   (R12), Z9
+	LEAQ      (R12)(SI*4), R12
+	VMOVUPS   (R12), Z6
+	LEAQ      (R12)(SI*4), R12
+	VMOVUPS   (R12), Z8
+	LEAQ      (R12)(SI*4), R12
 	VADDPS    Z6, Z9, Z9
 	VADDPS    Z8, Z9, Z9
 	VSUBPS    Z8, Z6, Z6
-	VSUBPS    (R10), Z6, Z6
+	VSUBPS    (R12), Z6, Z6
 	ADDQ      SI, CX
-	MOVQ      CX, R10
-	VMOVUPS   (R10), Z11
-	LEAQ      (R10)(SI*4), R10
-	VMOVUPS   (R10), Z8
-	LEAQ      (R10)(SI*4), R10
-	VMOVUPS   (R10), Z10
-	LEAQ      (R10)(SI*4), R10
+	MOVQ      CX, R12
+	VMOVUPS   (R12), Z11
+	LEAQ      (R12)(SI*4), R12
+	VMOVUPS   (R12), Z8
+	LEAQ      (R12)(SI*4), R12
+	VMOVUPS   (R12), Z10
+	LEAQ      (R12)(SI*4), R12
 	VADDPS    Z8, Z11, Z11
 	VADDPS    Z10, Z11, Z11
 	VSUBPS    Z10, Z8, Z8
-	VSUBPS    (R10), Z8, Z8
+	VSUBPS    (R12), Z8, Z8
 	ADDQ      SI, CX
 	VADDPS    Z7, Z5, Z5
 	VADDPS    Z9, Z5, Z5
@@ -2537,21 +2596,21 @@ loop:
 	MOVQ      $0x00000020, CX
 	CMPQ      DI, CX
 	CMOVQLT   DI, CX
-	MOVQ      $0x00000001, R10
-	SHLQ      CL, R10
-	DECQ      R10
-	KMOVW     R10, K1
-	SHRQ      $0x10, R10
-	KMOVW     R10, K2
+	MOVQ      $0x00000001, R12
+	SHLQ      CL, R12
+	DECQ      R12
+	KMOVW     R12, K1
+	SHRQ      $0x10, R12
+	KMOVW     R12, K2
 	VADDPS    Z0, Z9, Z9
 	VADDPS    Z0, Z10, Z10
-	TESTQ     R8, R8
+	MOVQ      add+56(FP), CX
+	TESTQ     CX, CX
 	JZ        plain0
 	VMOVUPS.Z (R8), K1, Z3
 	VADDPS    Z3, Z9, Z9
 	VMOVUPS.Z 64(R8), K2, Z3
 	VADDPS    Z3, Z10, Z10
-	ADDQ      $0x00000080, R8
 
 plain0:
 	VMAXPS    Z9, Z1, Z9
@@ -2560,28 +2619,33 @@ plain0:
 	VMINPS    Z10, Z2, Z10
 	VMOVUPS   Z9, K1, (AX)
 	VMOVUPS   Z10, K2, 64(AX)
-	ADDQ      $0x00000080, AX
 	VADDPS    Z0, Z5, Z5
 	VADDPS    Z0, Z6, Z6
-	TESTQ     R9, R9
+	MOVQ      add+56(FP), CX
+	TESTQ     CX, CX
 	JZ        plain1
-	VMOVUPS.Z (R9), K1, Z3
+	VMOVUPS.Z (R8)(DX*1), K1, Z3
 	VADDPS    Z3, Z5, Z5
-	VMOVUPS.Z 64(R9), K2, Z3
+	VMOVUPS.Z 64(R8)(DX*1), K2, Z3
 	VADDPS    Z3, Z6, Z6
-	ADDQ      $0x00000080, R9
 
 plain1:
 	VMAXPS  Z5, Z1, Z5
 	VMINPS  Z5, Z2, Z5
 	VMAXPS  Z6, Z1, Z6
 	VMINPS  Z6, Z2, Z6
-	VMOVUPS Z5, K1, (DX)
-	VMOVUPS Z6, K2, 64(DX)
-	ADDQ    $0x00000080, DX
+	VMOVUPS Z5, K1, (AX)(DX*1)
+	VMOVUPS Z6, K2, 64(AX)(DX*1)
+	ADDQ    $0x00000080, AX
+	ADDQ    $0x00000080, R8
 	ADDQ    $0x00000040, BX
 	SUBQ    $0x00000020, DI
 	JG      loop
+	ADDQ    R10, AX
+	ADDQ    R10, R8
+	ADDQ    R11, BX
+	DECQ    R9
+	JNZ     row
 	VZEROUPPER
 	RET
 

@@ -36,8 +36,8 @@ type forms struct {
 	copyRows      func(dst []float32, ldd int, src []float32, lds, rows, cols int)
 	deinterleave  func(even, odd []float32, ldd int, src []float32, lds, rows, cols int)
 	sumMirrored   func(rows, columns []float64, ld int, parts [][]float64, lds, m, n int, scale float64)
-	winogradIn    func(dst []float32, ldd int, x []float32, pitch, phase, n int)
-	winogradOut   func(dst0, dst1, m []float32, ldm int, add0, add1 []float32, bias, lo, hi float32)
+	winogradIn    func(dst []float32, ldd, next int, x []float32, pitch, phase, n, rows int)
+	winogradOut   func(dst []float32, ldd int, m []float32, ldm, next, cols, rows int, add []float32, bias, lo, hi float32)
 }
 
 var generic = forms{

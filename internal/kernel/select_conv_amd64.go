@@ -28,24 +28,30 @@ func gatherWith(f func(dst *float32, ldd int, src *float32, rows []int32, c *byt
 	}
 }
 
-func winogradInWith(f func(dst *float32, ldd int, x *float32, pitch, phase, vecs int), lanes int) func(dst []float32, ldd int, x []float32, pitch, phase, n int) {
-	return func(dst []float32, ldd int, x []float32, pitch, phase, n int) {
+func winogradInWith(f func(dst *float32, ldd, next int, x *float32, pitch, phase, vecs, rows int), lanes int) func(dst []float32, ldd, next int, x []float32, pitch, phase, n, rows int) {
+	return func(dst []float32, ldd, next int, x []float32, pitch, phase, n, rows int) {
+		if rows <= 0 {
+			return
+		}
 		vecs := (n + lanes - 1) / lanes
-		_, _ = dst[15*ldd+vecs*lanes-1], x[3*phase+pitch+vecs*lanes]
-		f(&dst[0], ldd, &x[0], pitch, phase, vecs)
+		_, _ = dst[15*ldd+(rows-1)*next+vecs*lanes-1], x[3*phase+rows*pitch+vecs*lanes]
+		f(&dst[0], ldd, next, &x[0], pitch, phase, vecs, rows)
 	}
 }
 
-func winogradOutWith(f func(dst0, dst1, m *float32, ldm, cols int, add0, add1 *float32, bias, lo, hi float32)) func(dst0, dst1, m []float32, ldm int, add0, add1 []float32, bias, lo, hi float32) {
-	return func(dst0, dst1, m []float32, ldm int, add0, add1 []float32, bias, lo, hi float32) {
-		n := len(dst0)
-		_, _ = dst1[n-1], m[15*ldm+(n+1)/2-1]
-		var a, b *float32
-		if add0 != nil {
-			_, _ = add0[n-1], add1[n-1]
-			a, b = &add0[0], &add1[0]
+func winogradOutWith(f func(dst *float32, ldd int, m *float32, ldm, next, cols, rows int, add *float32, bias, lo, hi float32)) func(dst []float32, ldd int, m []float32, ldm, next, cols, rows int, add []float32, bias, lo, hi float32) {
+	return func(dst []float32, ldd int, m []float32, ldm, next, cols, rows int, add []float32, bias, lo, hi float32) {
+		if rows <= 0 {
+			return
 		}
-		f(&dst0[0], &dst1[0], &m[0], ldm, n, a, b, bias, lo, hi)
+		last := (2*rows-1)*ldd + cols - 1
+		_, _ = dst[last], m[15*ldm+(rows-1)*next+(cols+1)/2-1]
+		var a *float32
+		if add != nil {
+			_ = add[last]
+			a = &add[0]
+		}
+		f(&dst[0], ldd, &m[0], ldm, next, cols, rows, a, bias, lo, hi)
 	}
 }
 

@@ -162,9 +162,7 @@ func (b *winogradBlock) input(v []float32, g winogradRows, lo, hi int) {
 			p.load(c, b.x[g.image*b.in+((lo+c)*b.s.H+top)*b.s.W:][:part.H*part.W])
 		}
 		for c := range n {
-			for r := range g.to - g.from {
-				active.winogradIn(v[(lo+c)*b.ld+(g.at+r)*b.across:], b.apartV, p.buf[c*p.channel()+r*p.pitch:], p.pitch, p.phase(), b.across)
-			}
+			active.winogradIn(v[(lo+c)*b.ld+g.at*b.across:], b.apartV, b.across, p.buf[c*p.channel():], p.pitch, p.phase(), b.across, g.to-g.from)
 		}
 	}
 }
@@ -174,28 +172,34 @@ func (b *winogradBlock) output(m []float32, g winogradRows, lo, hi int) {
 	oh, ow, e := b.s.OutH(), b.s.OutW(), b.e
 	spare := borrow[float32]()
 	defer spare.giveBack()
-	waste := grow(&spare.tile, ow) // an output row that is not wanted
+	pair := grow(&spare.tile, 4*ow) // two rows of output, of which one is wanted, and what is added to them
+	rows := g.to - g.from
+	whole := rows
+	if 2*g.to > oh {
+		whole--
+	}
 	for c := lo; c < hi; c++ {
 		var bias float32
 		if e.Row != nil {
 			bias = e.Row[c]
 		}
 		at := g.image*b.out + (c*oh+2*g.from)*ow
-		for r := range g.to - g.from {
-			first, second := b.y[at:at+ow], waste
-			var add0, add1 []float32
-			if e.Add != nil {
-				add0, add1 = e.Add[at:at+ow], e.Add[at:at+ow]
-			}
-			if 2*(g.from+r)+1 < oh {
-				second = b.y[at+ow : at+2*ow]
-				if e.Add != nil {
-					add1 = e.Add[at+ow : at+2*ow]
-				}
-			}
-			active.winogradOut(first, second, m[c*b.ld+(g.at+r)*b.across:], b.apartM, add0, add1, bias, e.Lo, e.Hi)
-			at += 2 * ow
+		tiles := m[c*b.ld+g.at*b.across:]
+		var add []float32
+		if e.Add != nil {
+			add = e.Add[at:]
 		}
+		active.winogradOut(b.y[at:], ow, tiles, b.apartM, b.across, ow, whole, add, bias, e.Lo, e.Hi)
+		if whole == rows {
+			continue
+		}
+		last := 2 * whole * ow
+		if add != nil {
+			copy(pair[2*ow:], add[last:last+ow])
+			add = pair[2*ow:]
+		}
+		active.winogradOut(pair, ow, tiles[whole*b.across:], b.apartM, b.across, ow, 1, add, bias, e.Lo, e.Hi)
+		copy(b.y[at+last:at+last+ow], pair)
 	}
 }
 
@@ -206,49 +210,66 @@ func spreadSets(n int) int {
 	return 16 * (lines + ((5-lines)%64+64)%64)
 }
 
-// winogradInGeneric sets dst[(4i+j)*ldd+t] to entry (i, j) of B^T d B for the tiles t < n, where column c of row r of tile t is
-// element t of phase (r%2, c%2), row r/2, column c/2.
-func winogradInGeneric(dst []float32, ldd int, x []float32, pitch, phase, n int) {
-	for t := range n {
-		var d, u [4][4]float32
-		for r := range d {
-			for c := range d[r] {
-				d[r][c] = x[(r%2*2+c%2)*phase+r/2*pitch+c/2+t]
-			}
-		}
-		for r, v := range d {
-			u[r] = [4]float32{v[0] - v[2], v[1] + v[2], v[2] - v[1], v[1] - v[3]}
-		}
-		for c := range 4 {
-			for r, v := range [4]float32{u[0][c] - u[2][c], u[1][c] + u[2][c], u[2][c] - u[1][c], u[1][c] - u[3][c]} {
-				dst[(4*r+c)*ldd+t] = v
-			}
+// winogradInGeneric sets dst[(4i+j)*ldd+r*next+t] to entry (i, j) of B^T d B for the tiles t < n of rows r of tiles, where column c of row k
+// of tile t is element t of phase (k%2, c%2), row r+k/2, column c/2.
+func winogradInGeneric(dst []float32, ldd, next int, x []float32, pitch, phase, n, rows int) {
+	for r := range rows {
+		for t := range n {
+			winogradTileIn(dst[r*next+t:], ldd, x[r*pitch+t:], pitch, phase)
 		}
 	}
 }
 
-// winogradOutGeneric writes A^T m A + bias + add, limited to lo..hi, to two rows of equal length; entry (i, j) of tile t's m is
-// m[(4i+j)*ldm+t].
-func winogradOutGeneric(dst0, dst1, m []float32, ldm int, add0, add1 []float32, bias, lo, hi float32) {
-	for x := range dst0 {
-		t := x / 2
-		var s [2][4]float32
-		for j := range 4 {
-			a, b, c, d := m[j*ldm+t], m[(4+j)*ldm+t], m[(8+j)*ldm+t], m[(12+j)*ldm+t]
-			s[0][j], s[1][j] = a+b+c, b-c-d
-		}
-		for r, dst := range [2][]float32{dst0, dst1} {
-			v := s[r][0] + s[r][1] + s[r][2]
-			if x%2 == 1 {
-				v = s[r][1] - s[r][2] - s[r][3]
-			}
-			v += bias
-			if add0 != nil {
-				v += [2][]float32{add0, add1}[r][x]
-			}
-			dst[x] = v
+func winogradTileIn(dst []float32, ldd int, x []float32, pitch, phase int) {
+	var d, u [4][4]float32
+	for r := range d {
+		for c := range d[r] {
+			d[r][c] = x[(r%2*2+c%2)*phase+r/2*pitch+c/2]
 		}
 	}
-	clipGeneric(dst0, dst0, lo, hi)
-	clipGeneric(dst1, dst1, lo, hi)
+	for r, v := range d {
+		u[r] = [4]float32{v[0] - v[2], v[1] + v[2], v[2] - v[1], v[1] - v[3]}
+	}
+	for c := range 4 {
+		for r, v := range [4]float32{u[0][c] - u[2][c], u[1][c] + u[2][c], u[2][c] - u[1][c], u[1][c] - u[3][c]} {
+			dst[(4*r+c)*ldd] = v
+		}
+	}
+}
+
+// winogradOutGeneric writes A^T m A + bias + add, limited to lo..hi, to pairs of rows of cols elements, ldd apart as those of add, a pair for
+// each of the rows of tiles; entry (i, j) of tile t of row r is m[(4i+j)*ldm+r*next+t].
+func winogradOutGeneric(dst []float32, ldd int, m []float32, ldm, next, cols, rows int, add []float32, bias, lo, hi float32) {
+	for r := range rows {
+		for x := range cols {
+			y := winogradTileOut(m[r*next+x/2:], ldm, x%2)
+			for k, v := range y {
+				at := (2*r+k)*ldd + x
+				v += bias
+				if add != nil {
+					v += add[at]
+				}
+				dst[at] = v
+			}
+		}
+		for k := range 2 {
+			row := dst[(2*r+k)*ldd:][:cols]
+			clipGeneric(row, row, lo, hi)
+		}
+	}
+}
+
+// winogradTileOut is one column of the two rows that come of a tile.
+func winogradTileOut(m []float32, ldm, column int) (y [2]float32) {
+	var s [2][4]float32
+	for j := range 4 {
+		a, b, c, d := m[j*ldm], m[(4+j)*ldm], m[(8+j)*ldm], m[(12+j)*ldm]
+		s[0][j], s[1][j] = a+b+c, b-c-d
+	}
+	for r, v := range s {
+		if y[r] = v[0] + v[1] + v[2]; column == 1 {
+			y[r] = v[1] - v[2] - v[3]
+		}
+	}
+	return y
 }

@@ -132,37 +132,33 @@ func (g *gen) gather() {
 
 // winogradIn emits the transform of input tiles.
 func (g *gen) winogradIn() {
-	g.begin("winogradIn", "(dst *float32, ldd int, x *float32, pitch, phase, vecs int)", "is winogradInGeneric for vecs vectors of tiles.")
+	g.begin("winogradIn", "(dst *float32, ldd, next int, x *float32, pitch, phase, vecs, rows int)", "is winogradInGeneric for vecs vectors of tiles a row.")
 	stride := func(name string) reg.GPVirtual {
 		r := g.param(name)
 		g.SHLQ(operand.U8(2), r)
 		return r
 	}
-	dst, ldd, x, pitch, phase, n := g.param("dst"), stride("ldd"), g.param("x"), stride("pitch"), stride("phase"), g.param("vecs")
-	// from[pr][row] points at row of the even columns of phase pr, other at the odd ones.
-	var even, odd [4]reg.GPVirtual
-	for i := range even {
-		even[i], odd[i] = g.GP64(), g.GP64()
-	}
-	g.MOVQ(x, even[0])
-	g.LEAQ(indexed(x, phase, 1, 0), odd[0])
-	g.LEAQ(indexed(x, phase, 2, 0), even[1])
-	g.LEAQ(indexed(even[1], phase, 1, 0), odd[1])
-	for i := range 2 {
-		g.LEAQ(indexed(even[i], pitch, 1, 0), even[i+2])
-		g.LEAQ(indexed(odd[i], pitch, 1, 0), odd[i+2])
-	}
-	off, p := g.GP64(), g.GP64()
-	g.XORQ(off, off)
+	dst, ldd, next, pitch, phase, count := g.param("dst"), stride("ldd"), stride("next"), stride("pitch"), stride("phase"), g.param("rows")
+	// Rows of phases of even columns; those of odd columns are a phase away.
+	even := [4]reg.GPVirtual{g.param("x"), g.GP64(), g.GP64(), g.GP64()}
+	g.LEAQ(indexed(even[0], phase, 2, 0), even[1])
+	g.LEAQ(indexed(even[0], pitch, 1, 0), even[2])
+	g.LEAQ(indexed(even[1], pitch, 1, 0), even[3])
+	n, p := g.GP64(), g.GP64()
+	g.Load(g.Param("vecs"), n)
+	g.IMUL3Q(operand.U32(g.width), n, n)
+	g.SUBQ(n, pitch)
+	g.SUBQ(n, next) // from the end of a row of tiles to the next
+	g.Label("row")
+	g.Load(g.Param("vecs"), n)
 	g.Label("loop")
 	in := func(i, j int) operand.Mem {
-		b := even[i]
 		if j%2 == 1 {
-			b = odd[i]
+			return indexed(even[i], phase, 1, j/2*4)
 		}
-		return indexed(b, off, 1, j/2*4)
+		return at(even[i], j/2*4)
 	}
-	g.LEAQ(indexed(dst, off, 1, 0), p)
+	g.MOVQ(dst, p)
 	// Columns first: column j of B^T d B uses columns a and b of d.
 	use := [4]struct {
 		a, b int
@@ -207,20 +203,41 @@ func (g *gen) winogradIn() {
 			}
 		}
 	}
-	g.ADDQ(operand.U32(g.width), off)
+	for _, r := range append(even[:], dst) {
+		g.ADDQ(operand.U32(g.width), r)
+	}
 	g.DECQ(n)
 	g.JNZ(operand.LabelRef("loop"))
+	for _, r := range even {
+		g.ADDQ(pitch, r)
+	}
+	g.ADDQ(next, dst)
+	g.DECQ(count)
+	g.JNZ(operand.LabelRef("row"))
 	g.end()
 }
 
-// winogradOut emits the transform of product tiles to two rows of output.
+// winogradOut emits the transform of product tiles to pairs of rows of output.
 func (g *gen) winogradOut() {
-	g.begin("winogradOut", "(dst0, dst1, m *float32, ldm, cols int, add0, add1 *float32, bias, lo, hi float32)",
-		"is winogradOutGeneric; add0 and add1 may be nil.")
-	d0, d1, m, ldm, cols := g.param("dst0"), g.param("dst1"), g.param("m"), g.param("ldm"), g.param("cols")
-	a0, a1 := g.param("add0"), g.param("add1")
+	g.begin("winogradOut", "(dst *float32, ldd int, m *float32, ldm, next, cols, rows int, add *float32, bias, lo, hi float32)",
+		"is winogradOutGeneric; add may be nil.")
+	dst, ldd, m, ldm, cols, add, count := g.param("dst"), g.param("ldd"), g.param("m"), g.param("ldm"), g.GP64(), g.param("add"), g.param("rows")
 	bias, lo, hi := g.parameter("bias"), g.parameter("lo"), g.parameter("hi")
+	g.SHLQ(operand.U8(2), ldd)
 	g.SHLQ(operand.U8(2), ldm)
+	// From the end of a row of tiles to the next: in dst and add, and in m.
+	skip, skipM := g.GP64(), g.param("next")
+	g.Load(g.Param("cols"), skip)
+	g.ADDQ(operand.U32(2*g.lanes()-1), skip)
+	g.ANDQ(operand.I8(-2*g.lanes()), skip)
+	g.SHLQ(operand.U8(1), skip) // bytes of m that a row takes
+	g.SHLQ(operand.U8(2), skipM)
+	g.SUBQ(skip, skipM)
+	g.NEGQ(skip)
+	g.ADDQ(ldd, skip)
+	g.SHLQ(operand.U8(1), skip)
+	g.Label("row")
+	g.Load(g.Param("cols"), cols)
 	g.Label("loop")
 	var s [2][4]reg.VecVirtual
 	row, p := g.GP64(), g.GP64()
@@ -250,18 +267,23 @@ func (g *gen) winogradOut() {
 		s[r][0], s[r][1] = g.interleaved(e, o)
 	}
 	masks := g.firstOfTwo(cols)
-	for r, dst := range []reg.GPVirtual{d0, d1} {
-		add := []reg.GPVirtual{a0, a1}[r]
-		skip := fmt.Sprintf("plain%d", r)
+	for r := range s {
+		to := func(base reg.GPVirtual, h int) operand.Mem {
+			if r == 1 {
+				return indexed(base, ldd, 1, h*g.width)
+			}
+			return at(base, h*g.width)
+		}
+		skip, given := fmt.Sprintf("plain%d", r), g.GP64()
 		for h := range 2 {
 			g.VADDPS(bias, s[r][h], s[r][h])
 		}
-		g.TESTQ(add, add)
+		g.Load(g.Param("add"), given)
+		g.TESTQ(given, given)
 		g.JZ(operand.LabelRef(skip))
 		for h := range 2 {
-			g.VADDPS(g.load(at(add, h*g.width), &masks[h]), s[r][h], s[r][h])
+			g.VADDPS(g.load(to(add, h), &masks[h]), s[r][h], s[r][h])
 		}
-		g.ADDQ(operand.U32(2*g.width), add)
 		g.Label(skip)
 		for h := range 2 {
 			g.VMAXPS(s[r][h], lo, s[r][h])
@@ -271,22 +293,28 @@ func (g *gen) winogradOut() {
 			part, next := fmt.Sprintf("part%d", r), fmt.Sprintf("next%d", r)
 			g.CMPQ(cols, operand.U32(2*g.lanes()))
 			g.JL(operand.LabelRef(part))
-			g.store(s[r][0], at(dst, 0), nil)
-			g.store(s[r][1], at(dst, g.width), nil)
+			g.store(s[r][0], to(dst, 0), nil)
+			g.store(s[r][1], to(dst, 1), nil)
 			g.JMP(operand.LabelRef(next))
 			g.Label(part)
-			g.store(s[r][0], at(dst, 0), &masks[0])
-			g.store(s[r][1], at(dst, g.width), &masks[1])
+			g.store(s[r][0], to(dst, 0), &masks[0])
+			g.store(s[r][1], to(dst, 1), &masks[1])
 			g.Label(next)
 		} else {
-			g.store(s[r][0], at(dst, 0), &masks[0])
-			g.store(s[r][1], at(dst, g.width), &masks[1])
+			g.store(s[r][0], to(dst, 0), &masks[0])
+			g.store(s[r][1], to(dst, 1), &masks[1])
 		}
-		g.ADDQ(operand.U32(2*g.width), dst)
 	}
+	g.ADDQ(operand.U32(2*g.width), dst)
+	g.ADDQ(operand.U32(2*g.width), add)
 	g.ADDQ(operand.U32(g.width), m)
 	g.SUBQ(operand.U32(2*g.lanes()), cols)
 	g.JG(operand.LabelRef("loop"))
+	g.ADDQ(skip, dst)
+	g.ADDQ(skip, add)
+	g.ADDQ(skipM, m)
+	g.DECQ(count)
+	g.JNZ(operand.LabelRef("row"))
 	g.end()
 }
 
