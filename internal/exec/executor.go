@@ -225,6 +225,8 @@ type step struct {
 	reads []*graph.Value // of a fusion: what its kernel reads, which may lie before what its nodes read
 	head  *graph.Node
 	fuser Fuser
+
+	spared bool // a part that runs only where the others run one by one: their kernel reads what it reads
 }
 
 // compile turns g into a program and prepares its nodes.

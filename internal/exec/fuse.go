@@ -2,6 +2,7 @@ package exec
 
 import (
 	"errors"
+	"slices"
 	"sort"
 
 	"github.com/obc-onnx/obc/graph"
@@ -87,6 +88,7 @@ func (e *Executor) fuse(p *program) error {
 	for _, st := range p.steps {
 		f := taken[st.node]
 		switch {
+		case f == nil && p.spare(st, taken):
 		case f == nil:
 			p.fast = append(p.fast, &step{node: st.node, prog: p, in: st.in, out: st.out, subs: st.subs, twin: st})
 		case f.parts[len(f.parts)-1].node == st.node: // the place of its last node: all inputs are there
@@ -94,6 +96,31 @@ func (e *Executor) fuse(p *program) error {
 		}
 	}
 	return nil
+}
+
+// spare tells that only fusions read what st makes, and that they do without: DequantizeLinear before several nodes that compute with the
+// codes. It then becomes a part of each, run only where the nodes must run one by one.
+func (p *program) spare(st *step, taken map[*graph.Node]*step) bool {
+	if len(st.node.Outputs) != 1 || len(st.subs) > 0 || st.node.Outputs[0] == nil {
+		return false
+	}
+	v := st.node.Outputs[0]
+	if v.IsOutput || len(v.Uses) == 0 {
+		return false
+	}
+	for _, u := range v.Uses {
+		if f := taken[u.Node]; f == nil || slices.Contains(f.reads, v) {
+			return false
+		}
+	}
+	for _, u := range v.Uses {
+		f := taken[u.Node]
+		if f.parts[0].node != st.node {
+			part := &step{node: st.node, prog: p, in: st.in, out: st.out, twin: st, spared: true, last: make([]bool, len(st.in))}
+			f.parts = append([]*step{part}, f.parts...)
+		}
+	}
+	return true
 }
 
 // fusion asks the fusers of n's operator.

@@ -268,6 +268,9 @@ func (s *Session) free(f *frame, st *step) {
 // apart runs the nodes of a fusion one by one.
 func (s *Session) apart(ctx context.Context, f *frame, st *step) error {
 	for _, part := range st.parts {
+		if part.spared && f.vals[part.out[0]] != nil {
+			continue // another fusion's nodes had to run one by one as well
+		}
 		if err := s.step(ctx, f, part); err != nil {
 			return err
 		}

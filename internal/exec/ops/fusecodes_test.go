@@ -147,3 +147,54 @@ func TestFusionOfCodes(t *testing.T) {
 		})
 	}
 }
+
+// TestSparedDequantize: a DequantizeLinear whose readers all compute on the codes does not run; where they turn out not to, it does.
+func TestSparedDequantize(t *testing.T) {
+	product := func(b *testmodel.Builder, k int, out string) {
+		w := onnxio.NewTensor(onnxio.Int8, 8, 5)
+		for i, v := range noise(uint64(30+k), w.Len()).Float32s() {
+			w.Data.([]int8)[i] = int8(max(-127, min(127, 40*v)))
+		}
+		s := strings.ReplaceAll
+		b.Init(s("wN", "N", out), w).Node("DequantizeLinear", s("wN sx -> wfN", "N", out)).Node("MatMul", s("vf wfN -> mN", "N", out)).
+			Node("QuantizeLinear", s("mN sy zy -> N", "N", out))
+	}
+	for _, c := range []struct {
+		name  string
+		rank  int
+		alone bool // a DequantizeLinear ran by itself
+	}{{"matrix", 2, false}, {"vector, which the kernel on codes refuses", 1, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			shape := []int{3, 8}[2-c.rank:]
+			dims := []any{3, 8}[2-c.rank:]
+			b := codesBuilder().Input("v", onnxio.Uint8, dims...)
+			b.Node("DequantizeLinear", "v sx zx -> vf")
+			product(b, 0, "y")
+			product(b, 1, "z")
+			feeds := codeFeeds()
+			feeds["v"] = onnxio.NewTensor(onnxio.Uint8, shape...)
+			for i := range feeds["v"].Data.([]uint8) {
+				feeds["v"].Data.([]uint8)[i] = uint8(37 * i)
+			}
+			alone := 0
+			o := exec.Options{Threads: 1, Trace: func(nodes []*graph.Node, _ time.Duration) {
+				if len(nodes) == 1 && nodes[0].Op() == "DequantizeLinear" && nodes[0].In(0).Name == "v" {
+					alone++
+				}
+			}}
+			m := b.Outputs("y", "z").Model()
+			got := testrun.Model(t, m, feeds, o, nil)
+			if want := map[bool]int{true: 1}[c.alone]; alone != want {
+				t.Errorf("DequantizeLinear ran %d times, want %d", alone, want)
+			}
+			single := testrun.Model(t, m, feeds, exec.Options{Threads: 1}, testrun.NodeByNode)
+			for _, name := range []string{"y", "z"} {
+				for i, v := range got[name].Data.([]uint8) {
+					if d := int(v) - int(single[name].Data.([]uint8)[i]); d < -1 || d > 1 {
+						t.Errorf("code %d of %s is %d, node by node %d", i, name, v, single[name].Data.([]uint8)[i])
+					}
+				}
+			}
+		})
+	}
+}
