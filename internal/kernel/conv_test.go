@@ -67,6 +67,8 @@ var convCases = []ConvShape{
 	square(8, 24, 1, 30, 3, 1, 2, 2),
 	{InC: 16, OutC: 32, H: 2, W: 40, KH: 3, KW: 3, StrideH: 2, PadTop: 31, PadBottom: 30, PadLeft: 1},
 	{InC: 4, OutC: 6, H: 1, W: 50, KH: 1, KW: 7, PadLeft: 3, PadRight: 3},
+	{InC: 20, OutC: 37, H: 7, W: 7, KH: 3, KW: 3, PadTop: 1, PadLeft: 1, PadBottom: 1, PadRight: 1}, // one column beyond whole vectors
+	{InC: 9, OutC: 25, H: 5, W: 7, KH: 1, KW: 1},                                                    // three
 	{InC: 2, OutC: 3, H: 30, W: 1, KH: 3, KW: 1, PadTop: 2, StrideH: 2},
 	{InC: 2, OutC: 3, H: 8, W: 8, KH: 2, KW: 3, PadTop: 1, PadRight: 2},
 }

@@ -223,8 +223,38 @@ func (q *quadConv) block(from, to, lo, hi int) {
 		} else {
 			t.packRowsOfBytes(b.panel, t.nr, q.planes[j:], q.pix, q.channels, cols, q.flip)
 		}
-		for i := from; i < to; i += t.mr {
-			q.tile(b, i, min(t.mr, to-i), j, cols)
+		rest := t.beyond(cols)
+		if cols -= rest; cols > 0 {
+			for i := from; i < to; i += t.mr {
+				q.tile(b, i, min(t.mr, to-i), j, cols)
+			}
+		}
+		if rest > 0 {
+			q.narrow(b, from, to, j, cols, rest)
+		}
+	}
+}
+
+// narrow computes rows [from, to) of the cols columns from at on of b's panel, which is that from column j on.
+func (q *quadConv) narrow(b *quadScratch, from, to, j, at, cols int) {
+	t := q.c.quads
+	b.sums = grow(&b.sums, t.mr*t.nr)
+	lo, hi := q.out.codes.limits()
+	for i, rows := from, 0; i < to; i += rows {
+		step := 4 * t.mr * q.k
+		if rows = narrowPanels(cols) * t.mr; rows > roundUp(to-i, t.mr) {
+			rows, step = t.mr, 0 // one panel in all places
+		}
+		t.narrow(cols, q.k, q.c.data[q.g][i*4*q.k:], step, byteWords(b.panel)[4*at:], 4*t.nr, b.sums)
+		for r := range min(rows, to-i) {
+			for l := range cols {
+				sum, to := b.sums[8*(r/t.mr*cols+l)+r%t.mr]+q.bias[i+r], (i+r)*q.pix+j+at+l
+				if q.out.r == nil {
+					q.out.sums[to] = sum
+				} else {
+					q.out.codes.Bytes[to] = rounded(float32(sum)*q.out.r.Factor[i+r], lo, hi, q.out.codes.Zero)
+				}
+			}
 		}
 	}
 }

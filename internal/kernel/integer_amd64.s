@@ -10960,6 +10960,128 @@ DATA packedCodes<>+56(SB)/4, $0x0000000b
 DATA packedCodes<>+60(SB)/4, $0x0000000f
 GLOBL packedCodes<>(SB), RODATA|NOPTR, $64
 
+// func quadsNarrowAVX512(cols int, k int, a *byte, step int, b *byte, bs int, sums *int32)
+// Requires: AVX
+TEXT ·quadsNarrowAVX512(SB), NOSPLIT, $0-56
+	MOVQ   cols+0(FP), AX
+	MOVQ   k+8(FP), CX
+	MOVQ   a+16(FP), DX
+	MOVQ   step+24(FP), BX
+	MOVQ   b+32(FP), SI
+	MOVQ   bs+40(FP), DI
+	LEAQ   (BX)(BX*2), R8
+	CMPQ   AX, $0x00000004
+	JNE    narrower4
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+loop4:
+	VBROADCASTSS (SI), Y4
+	VBROADCASTSS 4(SI), Y5
+	VBROADCASTSS 8(SI), Y6
+	VBROADCASTSS 12(SI), Y7
+	VMOVUPS      (DX), Y8
+	VPDPBUSD     Y8, Y4, Y0
+	VPDPBUSD     Y8, Y5, Y1
+	VPDPBUSD     Y8, Y6, Y2
+	VPDPBUSD     Y8, Y7, Y3
+	ADDQ         DI, SI
+	ADDQ         $0x00000020, DX
+	DECQ         CX
+	JNZ          loop4
+	MOVQ         sums+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y3, 96(AX)
+	VZEROUPPER
+	RET
+
+narrower4:
+	CMPQ   AX, $0x00000003
+	JNE    narrower3
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+
+loop3:
+	VBROADCASTSS (SI), Y3
+	VBROADCASTSS 4(SI), Y4
+	VBROADCASTSS 8(SI), Y5
+	VMOVUPS      (DX), Y6
+	VPDPBUSD     Y6, Y3, Y0
+	VPDPBUSD     Y6, Y4, Y1
+	VPDPBUSD     Y6, Y5, Y2
+	ADDQ         DI, SI
+	ADDQ         $0x00000020, DX
+	DECQ         CX
+	JNZ          loop3
+	MOVQ         sums+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VZEROUPPER
+	RET
+
+narrower3:
+	CMPQ   AX, $0x00000002
+	JNE    narrower2
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+loop2:
+	VBROADCASTSS (SI), Y4
+	VBROADCASTSS 4(SI), Y5
+	VMOVUPS      (DX), Y6
+	VPDPBUSD     Y6, Y4, Y0
+	VPDPBUSD     Y6, Y5, Y1
+	VMOVUPS      (DX)(BX*1), Y6
+	VPDPBUSD     Y6, Y4, Y2
+	VPDPBUSD     Y6, Y5, Y3
+	ADDQ         DI, SI
+	ADDQ         $0x00000020, DX
+	DECQ         CX
+	JNZ          loop2
+	MOVQ         sums+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y3, 96(AX)
+	VZEROUPPER
+	RET
+
+narrower2:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+loop1:
+	VBROADCASTSS (SI), Y4
+	VMOVUPS      (DX), Y5
+	VPDPBUSD     Y5, Y4, Y0
+	VMOVUPS      (DX)(BX*1), Y5
+	VPDPBUSD     Y5, Y4, Y1
+	VMOVUPS      (DX)(BX*2), Y5
+	VPDPBUSD     Y5, Y4, Y2
+	VMOVUPS      (DX)(R8*1), Y5
+	VPDPBUSD     Y5, Y4, Y3
+	ADDQ         DI, SI
+	ADDQ         $0x00000020, DX
+	DECQ         CX
+	JNZ          loop1
+	MOVQ         sums+48(FP), AX
+	VMOVUPS      Y0, (AX)
+	VMOVUPS      Y1, 32(AX)
+	VMOVUPS      Y2, 64(AX)
+	VMOVUPS      Y3, 96(AX)
+	VZEROUPPER
+	RET
+
 // func packQuadsAVX512(dst *int32, ldd int, src *byte, o1 int, o2 int, o3 int, step int, quads int, cols int, flip uint32)
 // Requires: AVX, AVX512F
 TEXT ·packQuadsAVX512(SB), NOSPLIT, $8-76

@@ -12,6 +12,7 @@ type quadTiling struct {
 	sums        quadMicro                                                                                       // b unsigned
 	swapped     quadMicro                                                                                       // a unsigned
 	codes       func(rows, cols, k int, a []byte, rs, cs int, b []byte, bs int, c []byte, ldc int, e *rounding) // b unsigned, any cols
+	narrow      quadsNarrowFunc                                                                                 // b unsigned; nil: none
 	pack        func(dst []int32, ldd int, src []byte, o [3]int, step, quads, cols int, flip uint32)
 	depthwise   depthQuadsFunc
 	copyBytes   func(dst []byte, ldd int, src []byte, lds, rows, cols int, flip uint32)
@@ -20,6 +21,18 @@ type quadTiling struct {
 // quadMicro computes C[i,j] = sum over k quads of the products of the four bytes at a[i*rs+p*cs] and at b[p*bs+4*j], for i < rows <= mr
 // and j < cols, where cols is a multiple of vec and at most nr. Strides of a and b count bytes.
 type quadMicro func(rows, cols, k int, a []byte, rs, cs int, b []byte, bs int, c []int32, ldc int)
+
+// quadsNarrowFunc sets sums[8*(p*cols+j)+i] to the sum of row i of panel p of A, step bytes from one to the next, with column j of B, for
+// j < cols <= narrowCols and p < narrowPanels(cols).
+type quadsNarrowFunc func(cols, k int, a []byte, step int, b []byte, bs int, sums []int32)
+
+// beyond is how many of so many columns lie beyond whole vectors, if the kernel for few columns takes them.
+func (t *quadTiling) beyond(cols int) int {
+	if rest := cols % t.vec; t.narrow != nil && rest <= narrowCols {
+		return rest
+	}
+	return 0
+}
 
 // rounding is a Rounding from the first row of a tile on: min(255, max(0, round((sum + bias)*factor) + zero)) with the bits of flip flipped.
 // Assembly reads it.

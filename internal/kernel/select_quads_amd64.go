@@ -4,7 +4,7 @@ package kernel
 
 import "unsafe"
 
-var vnniQuads = quadTiling{mr: 8, nr: 48, vec: 16, sums: quadsWith(quadsAVX512), swapped: quadsWith(quadsSwappedAVX512), codes: quadCodesVNNI, pack: packQuadsWide,
+var vnniQuads = quadTiling{mr: 8, nr: 48, vec: 16, sums: quadsWith(quadsAVX512), swapped: quadsWith(quadsSwappedAVX512), codes: quadCodesVNNI, narrow: quadsNarrowVNNI, pack: packQuadsWide,
 	depthwise: depthQuadsVNNI, copyBytes: copyBytesWide}
 
 // quadForm is the tiling of quads in use; nil: there is none.
@@ -26,6 +26,12 @@ func quadCodesVNNI(rows, cols, k int, a []byte, rs, cs int, b []byte, bs int, c 
 	vecs := (cols + 15) / 16
 	_, _, _ = a[(rows-1)*rs+(k-1)*cs+3], b[(k-1)*bs+64*vecs-1], c[(rows-1)*ldc+cols-1]
 	quadCodesAVX512(rows, vecs, k, &a[0], rs, cs, &b[0], bs, &c[0], ldc, cols, (*byte)(unsafe.Pointer(e)))
+}
+
+func quadsNarrowVNNI(cols, k int, a []byte, step int, b []byte, bs int, sums []int32) {
+	panels := narrowPanels(cols)
+	_, _, _ = a[(panels-1)*step+32*k-1], b[(k-1)*bs+4*cols-1], sums[8*panels*cols-1]
+	quadsNarrowAVX512(cols, k, &a[0], step, &b[0], bs, &sums[0])
 }
 
 type depthQuadsAssembly func(dst *byte, ldd, rows, cols int, x *byte, pitch int, w *int32, t, e *byte)
