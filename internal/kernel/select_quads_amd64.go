@@ -36,15 +36,16 @@ func quadsNarrowVNNI(cols, k int, a []byte, step int, b []byte, bs int, sums []i
 
 type depthQuadsAssembly func(dst *byte, ldd, rows, cols int, x *byte, pitch int, w *int32, t, e *byte)
 
-// depthQuadsOf are the forms by kernel height and vertical step.
-var depthQuadsOf = map[[2]int]depthQuadsAssembly{
-	{3, 1}: depthQuads3x1AVX512, {3, 2}: depthQuads3x2AVX512, {5, 1}: depthQuads5x1AVX512, {5, 2}: depthQuads5x2AVX512,
-	{7, 1}: depthQuads7x1AVX512, {7, 2}: depthQuads7x2AVX512,
+// depthQuadsOf are the forms by kernel height and vertical step. Looking them up in a map would take longer than a row of the smallest images.
+var depthQuadsOf = [...][3]depthQuadsAssembly{
+	3: {1: depthQuads3x1AVX512, 2: depthQuads3x2AVX512},
+	5: {1: depthQuads5x1AVX512, 2: depthQuads5x2AVX512},
+	7: {1: depthQuads7x1AVX512, 2: depthQuads7x2AVX512},
 }
 
 func depthQuadsVNNI(dst []byte, ldd, rows, cols int, x []byte, pitch int, w []int32, t *windows, e *rounding) {
 	_, _, _ = dst[(rows-1)*ldd+cols-1], x[((rows-1)*t.step+t.kh-1)*pitch+max(0, cols-16)*t.strideW+63], w[t.kh*t.quads-1]
-	depthQuadsOf[[2]int{t.kh, t.step}](&dst[0], ldd, rows, cols, &x[0], pitch, &w[0], (*byte)(unsafe.Pointer(t)), (*byte)(unsafe.Pointer(e)))
+	depthQuadsOf[t.kh][t.step](&dst[0], ldd, rows, cols, &x[0], pitch, &w[0], (*byte)(unsafe.Pointer(t)), (*byte)(unsafe.Pointer(e)))
 }
 
 func copyBytesWide(dst []byte, ldd int, src []byte, lds, rows, cols int, flip uint32) {
