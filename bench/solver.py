@@ -12,7 +12,7 @@ of its rank) is subtracted for every weight or block that goes. Layers are .npz 
 Every step of the plain form touches the whole matrix and so takes as long as any other. Layers of --full columns or fewer it solves
 whole; of wider ones --steps steps are timed, after --warm others, on one batch of --parallel rows, and the least is multiplied by their
 number; the Cholesky inversion, once a layer, is added. obc solves all rows whole, inversion, grids and losses included. Both programs take turns,
-and the least of --count times of each counts. Needs Python with torch, numpy and, for --hessian, scipy.
+and the least of --count times of each counts. Memory is obc's peak resident set, and the plain form's without Python and PyTorch. Needs Python with torch, numpy and, for --hessian, scipy.
 """
 import argparse
 import importlib.util
@@ -22,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from executor import status
 
 METHODS = ["quant4", "unstr", "24", "block4"]
 CONVS = ["64x56x3", "128x28x3", "256x14x3", "512x14x3", "512x7x3", "64x28x5", "64x28x7"]
@@ -48,6 +50,7 @@ def rival_solver(o):
     import torch
     plain = load(o.rival)
     torch.set_num_threads(o.threads), torch.set_grad_enabled(False)
+    print(status("self", "VmRSS"), flush=True)
     z = np.load(o.problems[0])
     W, H = torch.tensor(z["W"]).float()[: o.rows or None], torch.tensor(z["H"]).double()
     H += o.damp * H.diag().mean() * torch.eye(len(H), dtype=torch.double)
@@ -182,17 +185,20 @@ def solver(o, env):
     with tempfile.TemporaryDirectory() as folder:
         problems = o.problems + [made_up(folder, d, o.rows or 64) for d in o.columns]
         product = start([sys.executable, __file__, "--as", "product"] + cpu, env)
-        print(f"| layer | columns | rows | method | plain form, s | obc, s | ratio | obc GFLOP/s | OpenBLAS GFLOP/s | share |\n| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+        print(f"| layer | columns | rows | method | plain form, s | obc, s | ratio | obc GFLOP/s | OpenBLAS GFLOP/s | share | plain form, MB | obc, MB |\n| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
         for path in problems:
             common = ["--rival", o.rival, "--problems", path, "--rows", str(o.rows), "--threads", str(o.threads), "--damp", str(o.damp),
                       "--full", str(o.full), "--steps", str(o.steps), "--warm", str(o.warm), "--parallel", str(o.parallel)] + cpu
             theirs = start([sys.executable, __file__, "--as", "solver"] + common, env)
+            base = int(theirs.stdout.readline())
             shape = np.load(path)["W"].shape
             for method in o.methods:
                 ours = start([o.obc, "bench", "solver", "--problems", path, "--rows", str(o.rows), "--methods", method, "--threads", str(o.threads),
                               "--damping", str(o.damp), "--count", "1000000", "--step"], env)
                 turn(ours)  # the first run of each is not counted
                 a, b, speed, peak = [], [], [], []
+                with open(f"/proc/{theirs.pid}/clear_refs", "w") as f:
+                    f.write("5")  # the peak begins anew
                 for _ in range(o.count):
                     b.append(float(turn(theirs, method)))
                     time.sleep(REST)
@@ -202,9 +208,10 @@ def solver(o, env):
                         speed.append(metric(line, "GFLOP/s") * metric(line, "ns/op") / 1e9 / seconds)
                     for _ in range(o.more):
                         peak.append(2 * 1024**3 / float(turn(product)) / 1e9)
+                memory = f"{(status(theirs.pid, 'VmHWM') - base) / 1e6:.0f} | {status(ours.pid, 'VmHWM') / 1e6:.0f}"
                 ours.stdin.close(), ours.wait()
                 rows = min(o.rows or shape[0], shape[0])
-                print(f"| {os.path.basename(path)[:-4]} | {shape[1]} | {rows} | {method} | {min(b):.3g} | {min(a):.3g} | {min(b) / min(a):.0f} | {max(speed):.0f} | {max(peak):.0f} | {max(speed) / max(peak):.2f} |", flush=True)
+                print(f"| {os.path.basename(path)[:-4]} | {shape[1]} | {rows} | {method} | {min(b):.3g} | {min(a):.3g} | {min(b) / min(a):.0f} | {max(speed):.0f} | {max(peak):.0f} | {max(speed) / max(peak):.2f} | {memory} |", flush=True)
             theirs.stdin.close(), theirs.wait()
 
 
