@@ -116,8 +116,9 @@ func (p *program) spare(st *step, taken map[*graph.Node]*step) bool {
 	for _, u := range v.Uses {
 		f := taken[u.Node]
 		if f.parts[0].node != st.node {
-			part := &step{node: st.node, prog: p, in: st.in, out: st.out, twin: st, spared: true, last: make([]bool, len(st.in))}
-			f.parts = append([]*step{part}, f.parts...)
+			part := st.part()
+			part.spared = true
+			f.parts = slices.Insert(f.parts, 0, part)
 		}
 	}
 	return true
@@ -179,10 +180,14 @@ func (p *program) fusedStep(f *Fusion) (*step, error) {
 		st.in = append(st.in, r)
 	}
 	for _, n := range f.Nodes {
-		s := p.steps[p.index[n]]
-		st.parts = append(st.parts, &step{node: n, prog: p, in: s.in, out: s.out, subs: s.subs, twin: s, last: make([]bool, len(s.in))})
+		st.parts = append(st.parts, p.steps[p.index[n]].part())
 	}
 	return st, nil
+}
+
+// part is st as a part of a fusion.
+func (st *step) part() *step {
+	return &step{node: st.node, prog: st.prog, in: st.in, out: st.out, subs: st.subs, twin: st, last: make([]bool, len(st.in))}
 }
 
 // inner are the slots between the nodes of a fusion.

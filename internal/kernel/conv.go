@@ -105,7 +105,7 @@ func (c *PackedConv) runWinograd(s ConvShape, jobs int, x, y []float32, e *Epilo
 		threads = 1
 	}
 	inner := 1
-	if all := rows * s.Groups; winogradShares(all, (s.OutW()+1)/2, threads) {
+	if winogradShares(rows*s.Groups, (s.OutW()+1)/2, threads) {
 		threads, inner = 1, threads
 	}
 	Parallel(threads, rows*s.Groups, func(lo, hi int) {

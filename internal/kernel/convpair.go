@@ -80,7 +80,7 @@ const (
 type pairJob struct {
 	depthwise
 	image unfold
-	b     []float32 // the input's band, packed
+	b     []float32 // the band of a pointwise convolution's input, packed
 	mid   []float32 // channels of the tensor between the two
 }
 
@@ -96,11 +96,13 @@ func (p *convPair) band(j *pairJob, band, lo, hi int) {
 	step := min(pairPanels, max(1, pairBlock/(4*a.t.mr*max(1, n)))) * a.t.mr
 	room := j.set(d, min(step, hi-lo))
 	mid := grow(&j.mid, step*ld)
-	b := grow(&j.b, roundUp(n, a.t.nr)*a.K+packSlack)
+	var b []float32 // the input's band, packed
 	if p.s.pointwise() {
+		b = grow(&j.b, roundUp(n, a.t.nr)*a.K+packSlack)
 		packBlocks(b, a.t.kc, a.t.nr, p.x[top*p.s.W:], p.plane, false, a.K, n)
 	} else if n > 0 {
-		p.unfold(&j.image, b, top, top+d.H)
+		part, first := p.s.band(top, top+d.H)
+		b = j.image.packed(part, p.s.InC, p.x[first*p.s.W:], p.plane, a.t, 1)
 	}
 	for ; lo < hi; lo += step {
 		c1 := min(hi, lo+step)
@@ -123,16 +125,5 @@ func (p *convPair) band(j *pairJob, band, lo, hi int) {
 				j.channelOut(i, p.y[at:end:limit], p.w, p.de, c+i)
 			}
 		}
-	}
-}
-
-// unfold packs the columns of rows [top, bottom) of the first convolution's output to b.
-func (p *convPair) unfold(u *unfold, b []float32, top, bottom int) {
-	s, a := p.s, p.first.groups[0]
-	part, first := s.band(top, bottom)
-	u.set(part, s.InC, p.x[first*s.W:], p.plane, 1)
-	n := (bottom - top) * u.outW
-	for q := 0; q < a.K; q += a.t.kc {
-		u.pack(b[q*roundUp(n, a.t.nr):], a.t.nr, a.t.vec, q, min(a.t.kc, a.K-q), 0, n)
 	}
 }

@@ -328,8 +328,9 @@ func (t *tiling[T]) looseCols(n int) int {
 
 // vectors is about the time that looseCols(n) take, in hundredths of a whole vector's.
 func (t *tiling[T]) vectors(n int) int {
-	v := 100 * (t.looseCols(n) / t.vec)
-	if t.looseCols(n)%t.vec > 0 {
+	n = t.looseCols(n)
+	v := 100 * (n / t.vec)
+	if n%t.vec > 0 {
 		v += 50
 	}
 	return v
@@ -338,15 +339,22 @@ func (t *tiling[T]) vectors(n int) int {
 // narrowPanels is how many panels of A the kernel for so many columns takes together: what one alone adds has to wait for what it added before.
 func narrowPanels(cols int) int { return max(1, narrowCols/cols) }
 
+// narrowStep is how many of the rows that are left the kernel for so many columns takes at a time, in panels of mr rows, and how far apart
+// these are: with fewer panels than it takes together, one stands in all places.
+func narrowStep(cols, mr, left, step int) (rows, apart int) {
+	if rows = narrowPanels(cols) * mr; rows > roundUp(left, mr) {
+		return mr, 0
+	}
+	return rows, step
+}
+
 // narrow computes up to narrowCols columns of a block of C, from column j0 on.
 func (g *product[T]) narrow(s *scratch[T], mb, cols, k int, a operand[T], b []T, bs int, acc bool, e *Epilogue, i0, j0 int) {
 	mr := g.t.mr
 	tile := grow(&s.tile, max(mr*g.t.nr, 8*narrowCols))
 	for i, rows := 0, 0; i < mb; i += rows {
-		step := a.step
-		if rows = narrowPanels(cols) * mr; rows > mb-i {
-			rows, step = min(mr, mb-i), 0 // one panel in all places
-		}
+		var step int
+		rows, step = narrowStep(cols, mr, mb-i, a.step)
 		g.t.narrow(cols, k, a.data[i/mr*a.step:], step, b, bs, tile)
 		for r := range min(rows, mb-i) {
 			row := g.c[(i0+i+r-g.above)*g.ldc+j0:][:cols]

@@ -241,10 +241,8 @@ func (q *quadConv) narrow(b *quadScratch, from, to, j, at, cols int) {
 	b.sums = grow(&b.sums, t.mr*t.nr)
 	lo, hi := q.out.codes.limits()
 	for i, rows := from, 0; i < to; i += rows {
-		step := 4 * t.mr * q.k
-		if rows = narrowPanels(cols) * t.mr; rows > roundUp(to-i, t.mr) {
-			rows, step = t.mr, 0 // one panel in all places
-		}
+		var step int
+		rows, step = narrowStep(cols, t.mr, to-i, 4*t.mr*q.k)
 		t.narrow(cols, q.k, q.c.data[q.g][i*4*q.k:], step, byteWords(b.panel)[4*at:], 4*t.nr, b.sums)
 		for r := range min(rows, to-i) {
 			for l := range cols {

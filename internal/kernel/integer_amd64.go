@@ -74,10 +74,10 @@ func quadsSwappedAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *b
 //go:noescape
 func quadCodesAVX512(rows int, vecs int, k int, a *byte, rs int, cs int, b *byte, bs int, c *byte, ldc int, cols int, e *byte)
 
-// quadsNarrowAVX512 sets sums[8*(p*cols+j)+i] to the product of row i of panel p of A, step bytes from one to the next, with column j; p < max(1, 4/cols).
+// quadsNarrowAVX512 sets out[8*(p*cols+j)+i] to the product of row i of panel p of A, step bytes from one to the next, with column j; p < max(1, 4/cols).
 //
 //go:noescape
-func quadsNarrowAVX512(cols int, k int, a *byte, step int, b *byte, bs int, sums *int32)
+func quadsNarrowAVX512(cols int, k int, a *byte, step int, b *byte, bs int, out *int32)
 
 // packQuadsAVX512 is packQuadsGeneric.
 //

@@ -10960,17 +10960,17 @@ DATA packedCodes<>+56(SB)/4, $0x0000000b
 DATA packedCodes<>+60(SB)/4, $0x0000000f
 GLOBL packedCodes<>(SB), RODATA|NOPTR, $64
 
-// func quadsNarrowAVX512(cols int, k int, a *byte, step int, b *byte, bs int, sums *int32)
+// func quadsNarrowAVX512(cols int, k int, a *byte, step int, b *byte, bs int, out *int32)
 // Requires: AVX
 TEXT ·quadsNarrowAVX512(SB), NOSPLIT, $0-56
-	MOVQ   cols+0(FP), AX
-	MOVQ   k+8(FP), CX
-	MOVQ   a+16(FP), DX
-	MOVQ   step+24(FP), BX
-	MOVQ   b+32(FP), SI
-	MOVQ   bs+40(FP), DI
-	LEAQ   (BX)(BX*2), R8
-	CMPQ   AX, $0x00000004
+	MOVQ   step+24(FP), AX
+	MOVQ   bs+40(FP), CX
+	MOVQ   cols+0(FP), DX
+	MOVQ   k+8(FP), BX
+	MOVQ   a+16(FP), SI
+	MOVQ   b+32(FP), DI
+	LEAQ   (AX)(AX*2), R8
+	CMPQ   DX, $0x00000004
 	JNE    narrower4
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -10978,20 +10978,20 @@ TEXT ·quadsNarrowAVX512(SB), NOSPLIT, $0-56
 	VXORPS Y3, Y3, Y3
 
 loop4:
-	VBROADCASTSS (SI), Y4
-	VBROADCASTSS 4(SI), Y5
-	VBROADCASTSS 8(SI), Y6
-	VBROADCASTSS 12(SI), Y7
-	VMOVUPS      (DX), Y8
+	VBROADCASTSS (DI), Y4
+	VBROADCASTSS 4(DI), Y5
+	VBROADCASTSS 8(DI), Y6
+	VBROADCASTSS 12(DI), Y7
+	VMOVUPS      (SI), Y8
 	VPDPBUSD     Y8, Y4, Y0
 	VPDPBUSD     Y8, Y5, Y1
 	VPDPBUSD     Y8, Y6, Y2
 	VPDPBUSD     Y8, Y7, Y3
-	ADDQ         DI, SI
-	ADDQ         $0x00000020, DX
-	DECQ         CX
+	ADDQ         CX, DI
+	ADDQ         $0x00000020, SI
+	DECQ         BX
 	JNZ          loop4
-	MOVQ         sums+48(FP), AX
+	MOVQ         out+48(FP), AX
 	VMOVUPS      Y0, (AX)
 	VMOVUPS      Y1, 32(AX)
 	VMOVUPS      Y2, 64(AX)
@@ -11000,25 +11000,25 @@ loop4:
 	RET
 
 narrower4:
-	CMPQ   AX, $0x00000003
+	CMPQ   DX, $0x00000003
 	JNE    narrower3
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
 loop3:
-	VBROADCASTSS (SI), Y3
-	VBROADCASTSS 4(SI), Y4
-	VBROADCASTSS 8(SI), Y5
-	VMOVUPS      (DX), Y6
+	VBROADCASTSS (DI), Y3
+	VBROADCASTSS 4(DI), Y4
+	VBROADCASTSS 8(DI), Y5
+	VMOVUPS      (SI), Y6
 	VPDPBUSD     Y6, Y3, Y0
 	VPDPBUSD     Y6, Y4, Y1
 	VPDPBUSD     Y6, Y5, Y2
-	ADDQ         DI, SI
-	ADDQ         $0x00000020, DX
-	DECQ         CX
+	ADDQ         CX, DI
+	ADDQ         $0x00000020, SI
+	DECQ         BX
 	JNZ          loop3
-	MOVQ         sums+48(FP), AX
+	MOVQ         out+48(FP), AX
 	VMOVUPS      Y0, (AX)
 	VMOVUPS      Y1, 32(AX)
 	VMOVUPS      Y2, 64(AX)
@@ -11026,7 +11026,7 @@ loop3:
 	RET
 
 narrower3:
-	CMPQ   AX, $0x00000002
+	CMPQ   DX, $0x00000002
 	JNE    narrower2
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -11034,19 +11034,19 @@ narrower3:
 	VXORPS Y3, Y3, Y3
 
 loop2:
-	VBROADCASTSS (SI), Y4
-	VBROADCASTSS 4(SI), Y5
-	VMOVUPS      (DX), Y6
+	VBROADCASTSS (DI), Y4
+	VBROADCASTSS 4(DI), Y5
+	VMOVUPS      (SI), Y6
 	VPDPBUSD     Y6, Y4, Y0
 	VPDPBUSD     Y6, Y5, Y1
-	VMOVUPS      (DX)(BX*1), Y6
+	VMOVUPS      (SI)(AX*1), Y6
 	VPDPBUSD     Y6, Y4, Y2
 	VPDPBUSD     Y6, Y5, Y3
-	ADDQ         DI, SI
-	ADDQ         $0x00000020, DX
-	DECQ         CX
+	ADDQ         CX, DI
+	ADDQ         $0x00000020, SI
+	DECQ         BX
 	JNZ          loop2
-	MOVQ         sums+48(FP), AX
+	MOVQ         out+48(FP), AX
 	VMOVUPS      Y0, (AX)
 	VMOVUPS      Y1, 32(AX)
 	VMOVUPS      Y2, 64(AX)
@@ -11061,20 +11061,20 @@ narrower2:
 	VXORPS Y3, Y3, Y3
 
 loop1:
-	VBROADCASTSS (SI), Y4
-	VMOVUPS      (DX), Y5
+	VBROADCASTSS (DI), Y4
+	VMOVUPS      (SI), Y5
 	VPDPBUSD     Y5, Y4, Y0
-	VMOVUPS      (DX)(BX*1), Y5
+	VMOVUPS      (SI)(AX*1), Y5
 	VPDPBUSD     Y5, Y4, Y1
-	VMOVUPS      (DX)(BX*2), Y5
+	VMOVUPS      (SI)(AX*2), Y5
 	VPDPBUSD     Y5, Y4, Y2
-	VMOVUPS      (DX)(R8*1), Y5
+	VMOVUPS      (SI)(R8*1), Y5
 	VPDPBUSD     Y5, Y4, Y3
-	ADDQ         DI, SI
-	ADDQ         $0x00000020, DX
-	DECQ         CX
+	ADDQ         CX, DI
+	ADDQ         $0x00000020, SI
+	DECQ         BX
 	JNZ          loop1
-	MOVQ         sums+48(FP), AX
+	MOVQ         out+48(FP), AX
 	VMOVUPS      Y0, (AX)
 	VMOVUPS      Y1, 32(AX)
 	VMOVUPS      Y2, 64(AX)

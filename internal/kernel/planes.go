@@ -23,13 +23,18 @@ const planesBlock = 4096
 func (p *planes) setSome(s ConvShape, channels, sh, sw int) int {
 	p.layout(s, sh, sw)
 	room := max(1, min(channels, planesBlock/max(1, p.channel())))
-	p.set(s, room, sh, sw)
+	p.reserve(room)
 	return room
 }
 
 // set makes room for channels of an image under s, full of padding.
 func (p *planes) set(s ConvShape, channels, sh, sw int) {
 	p.layout(s, sh, sw)
+	p.reserve(channels)
+}
+
+// reserve makes room for channels of the layout, full of padding.
+func (p *planes) reserve(channels int) {
 	p.buf = grow(&p.buf, channels*p.channel()+8*p.pitch+planeSlack)
 	if math.Float32bits(p.fill) == 0 {
 		clear(p.buf)

@@ -282,14 +282,21 @@ func (g *gen) epilogue(id string, sum [][]reg.VecVirtual, x reg.VecVirtual, ldc 
 // narrowCols is the most columns that narrow takes.
 const narrowCols = 4
 
-// narrow emits the product of packed panels of A with a few columns: the lanes are the rows.
+// narrow emits the product of packed panels of A with a few columns.
 func (g *gen) narrow() {
 	mr, _ := tileOf(g.width)
 	g.begin("sgemmNarrow", "(cols, k int, a *float32, step int, b *float32, bs int, out *float32)",
 		fmt.Sprintf("sets out[8*(p*cols+j)+i] to the product of row i of panel p of A, step elements from one to the next, of %d rows, with column j; p < max(1, 4/cols).", mr))
-	cols, k, a, step, b, bs := g.param("cols"), g.param("k"), g.param("a"), g.param("step"), g.param("b"), g.param("bs")
+	step, bs := g.param("step"), g.param("bs")
 	g.SHLQ(operand.U8(2), step)
 	g.SHLQ(operand.U8(2), bs)
+	g.rowLanes(4*mr, step, bs, func(row, column, sum reg.VecVirtual) { g.VFMADD231PS(row, column, sum) })
+}
+
+// rowLanes emits the kernels for few columns: the lanes are the rows. Panels of A, rowBytes long for each k and step bytes apart, are taken
+// together; add adds the product of eight rows with an element of a column to a sum.
+func (g *gen) rowLanes(rowBytes int, step, bs reg.GPVirtual, add func(row, column, sum reg.VecVirtual)) {
+	cols, k, a, b := g.param("cols"), g.param("k"), g.param("a"), g.param("b")
 	thrice := g.GP64()
 	g.LEAQ(indexed(step, step, 2, 0), thrice)
 	for n := narrowCols; n >= 1; n-- {
@@ -298,7 +305,7 @@ func (g *gen) narrow() {
 			g.CMPQ(cols, operand.U32(n))
 			g.JNE(operand.LabelRef(next))
 		}
-		panels := []operand.Mem{at(a, 0), indexed(a, step, 1, 0), indexed(a, step, 2, 0), indexed(a, thrice, 1, 0)}[:max(1, 4/n)] // so many sums hide the latency of additions
+		panels := []operand.Mem{at(a, 0), indexed(a, step, 1, 0), indexed(a, step, 2, 0), indexed(a, thrice, 1, 0)}[:max(1, narrowCols/n)] // so many sums hide the latency of additions
 		sum := make([][]reg.VecVirtual, len(panels))
 		for p := range sum {
 			for range n {
@@ -307,30 +314,28 @@ func (g *gen) narrow() {
 				sum[p] = append(sum[p], v)
 			}
 		}
-		x, f := g.YMM(), g.YMM()
-		loop := fmt.Sprintf("loop%d", n)
+		column := make([]reg.VecVirtual, n)
+		for j := range column {
+			column[j] = g.YMM()
+		}
+		x, loop := g.YMM(), fmt.Sprintf("loop%d", n)
 		g.Label(loop)
+		for j := range column {
+			g.VBROADCASTSS(at(b, 4*j), column[j])
+		}
 		for p, m := range panels {
-			if n == 1 {
-				if p == 0 {
-					g.VBROADCASTSS(at(b, 0), f)
-				}
-				g.VFMADD231PS(m, f, sum[p][0])
-				continue
-			}
 			g.VMOVUPS(m, x)
-			for j := range n {
-				g.VBROADCASTSS(at(b, 4*j), f)
-				g.VFMADD231PS(x, f, sum[p][j])
+			for j := range column {
+				add(x, column[j], sum[p][j])
 			}
 		}
 		g.ADDQ(bs, b)
-		g.ADDQ(operand.U32(4*mr), a)
+		g.ADDQ(operand.U32(rowBytes), a)
 		g.DECQ(k)
 		g.JNZ(operand.LabelRef(loop))
 		out := g.param("out")
 		for p := range panels {
-			for j := range n {
+			for j := range column {
 				g.VMOVUPS(sum[p][j], at(out, 32*(p*n+j)))
 			}
 		}

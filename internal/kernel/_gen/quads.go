@@ -19,58 +19,13 @@ func (g *gen) quads() {
 	g.depthQuads()
 }
 
-// quadsNarrow emits the product of panels of A with a few columns of unsigned bytes: the lanes are the rows.
+// quadsNarrow emits the product of panels of A with a few columns of unsigned bytes.
 func (g *gen) quadsNarrow() {
-	g.begin("quadsNarrow", "(cols, k int, a *byte, step int, b *byte, bs int, sums *int32)",
-		"sets sums[8*(p*cols+j)+i] to the product of row i of panel p of A, step bytes from one to the next, with column j; p < max(1, 4/cols).")
-	cols, k, a, step, b, bs := g.param("cols"), g.param("k"), g.param("a"), g.param("step"), g.param("b"), g.param("bs")
-	thrice := g.GP64()
-	g.LEAQ(indexed(step, step, 2, 0), thrice)
-	for n := narrowCols; n >= 1; n-- {
-		next := fmt.Sprintf("narrower%d", n)
-		if n > 1 {
-			g.CMPQ(cols, operand.U32(n))
-			g.JNE(operand.LabelRef(next))
-		}
-		panels := []operand.Mem{at(a, 0), indexed(a, step, 1, 0), indexed(a, step, 2, 0), indexed(a, thrice, 1, 0)}[:max(1, 4/n)]
-		sum := make([][]reg.VecVirtual, len(panels))
-		for p := range sum {
-			for range n {
-				v := g.YMM()
-				g.VXORPS(v, v, v)
-				sum[p] = append(sum[p], v)
-			}
-		}
-		column := make([]reg.VecVirtual, n)
-		for j := range column {
-			column[j] = g.YMM()
-		}
-		x, loop := g.YMM(), fmt.Sprintf("loop%d", n)
-		g.Label(loop)
-		for j := range column {
-			g.VBROADCASTSS(at(b, 4*j), column[j])
-		}
-		for p, m := range panels {
-			g.VMOVUPS(m, x)
-			for j := range column {
-				g.raw("VPDPBUSD", true, x, column[j], sum[p][j]) // the signed operand comes first
-			}
-		}
-		g.ADDQ(bs, b)
-		g.ADDQ(operand.U32(32), a)
-		g.DECQ(k)
-		g.JNZ(operand.LabelRef(loop))
-		out := g.param("sums")
-		for p := range panels {
-			for j := range column {
-				g.VMOVUPS(sum[p][j], at(out, 32*(p*n+j)))
-			}
-		}
-		g.end()
-		if n > 1 {
-			g.Label(next)
-		}
-	}
+	g.begin("quadsNarrow", "(cols, k int, a *byte, step int, b *byte, bs int, out *int32)",
+		"sets out[8*(p*cols+j)+i] to the product of row i of panel p of A, step bytes from one to the next, with column j; p < max(1, 4/cols).")
+	g.rowLanes(32, g.param("step"), g.param("bs"), func(row, column, sum reg.VecVirtual) {
+		g.raw("VPDPBUSD", true, row, column, sum) // the signed operand comes first
+	})
 }
 
 // quadTiles emits one micro-kernel with a code path for each number of rows and vectors.
